@@ -1,0 +1,226 @@
+"""Structured logs: one line an event, for people or as JSON, with personal data masked.
+
+Modules log through `structlog.get_logger()` and never format a line themselves. What lives
+here is the way from there to the stream: level filter, timestamp, masking, rendering.
+
+Two things can change while the process runs, although loggers are cached and bound for the
+life of a connection: `configure` replaces the processors and the stream in place, and
+`set_level` swaps the base of the one logger class, so that a level that is off stays a
+method that only returns (structlog's "Performance" page).
+
+Source: specification, "Event Data Sanitization" and "Logs"; contract sections 1 and 6.
+"""
+
+import logging
+import re
+import sys
+import time
+from io import TextIOWrapper
+from typing import Any, Final, TextIO
+
+import orjson
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from sseserver.clock import iso_timestamp
+
+MAX_DEPTH: Final = 16
+"""Levels of a logged value that are shown; loops end here too."""
+
+# A run of what a local part is made of is taken whole whether an @ follows or not: the search
+# never starts again inside it and stays linear on hostile text. %40 is an @ inside a URL. The
+# last label of a domain has letters only, so that `{userId}-{stream}-{ms}` keeps its end.
+_EMAIL: Final = re.compile(
+    r"""(?: [\w.!#$*+^~-] | %(?!40) ) (?: [\w.!#$*+^~'-]++ | %(?!40) )*+
+        (?: (?P<at> @ | %40 )
+            (?: (?P<domain> (?: \w[\w-]*+\. )+ [^\W\d_]{2,} )
+              | (?= [^\W\d_] | \[ ) ) )?""",
+    re.VERBOSE,
+)
+
+# Bare digits are no phone number here: order IDs, sizes and epoch seconds look the same.
+_SEPARATOR: Final = r"[-.\ \u00a0\u2010-\u2015\u202f]"
+_PHONE: Final = re.compile(
+    rf"""(?=[+%(0-9])  # every form begins so: most characters are done with here
+       (?: (?<![0-9A-Za-z]) (?: \+ | %2[Bb] )                      # +49 30 901820
+           [0-9] (?: (?: {_SEPARATOR} | [()/] ){{0,3}} [0-9] ){{7,14}} (?![0-9])
+         | (?<![0-9A-Za-z.]) (?: 1 {_SEPARATOR} )?                 # 415-555-2671
+           [0-9]{{3}} {_SEPARATOR} [0-9]{{3}} {_SEPARATOR} [0-9]{{4}} (?![0-9A-Za-z])
+         | \( [0-9]{{2,5}} \) {_SEPARATOR}?                        # (415) 555-2671
+           [0-9]{{3,5}} {_SEPARATOR}? [0-9]{{3,5}} (?![0-9A-Za-z])
+         | (?P<national> (?<![0-9A-Za-z.-])                        # 020 7946 0958
+           0 [0-9]{{1,4}} (?P<separator> {_SEPARATOR} | / ) [0-9]{{2,8}}
+           (?: (?P=separator) [0-9]{{2,4}} ){{0,3}} (?![0-9A-Za-z]) ) )""",
+    re.VERBOSE,
+)
+
+# What JSON leaves as it is and a terminal may still act on: DEL, C1 controls, line and
+# paragraph separators, and what reorders or hides text.
+_UNSAFE_IN_JSON: Final = re.compile(
+    r"[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]"
+)
+
+
+def mask(text: str) -> str:
+    """Return `text` with e-mail addresses and phone numbers masked.
+
+    >>> mask("jane@example.com-orders-1735819800000 called from +1 415 555 2671")
+    '***@***-orders-1735819800000 called from ***'
+    """
+    if "@" in text or "%40" in text:
+        text = _EMAIL.sub(_mask_email, text)
+    return _PHONE.sub(_mask_phone, text)
+
+
+def configure(level: str, log_format: str, stream: TextIO) -> None:
+    """Send every log line to `stream` from now on, also of loggers already in use.
+
+    Warnings and errors that libraries (asyncio above all) report to `logging` come out as
+    `library_message`.
+
+    Args:
+        level: `log.level`.
+        log_format: `log.format`; `auto` is `console` on a terminal and `json` elsewhere.
+        stream: Kept open by the caller; when it cannot be written to, lines are lost.
+    """
+    if isinstance(stream, TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")  # no name can break an ASCII terminal
+    is_terminal = stream.isatty()
+    _output.stream = stream
+    if log_format == "console" or (log_format == "auto" and is_terminal):
+        columns = structlog.dev.ConsoleRenderer(
+            colors=is_terminal,
+            sort_keys=False,
+            exception_formatter=structlog.dev.plain_traceback,
+        )
+        _processors[:] = [structlog.processors.format_exc_info, _complete, _escape, columns]
+    else:
+        _processors[:] = [structlog.processors.format_exc_info, _complete, _render_json]
+    set_level(level)
+    structlog.configure(
+        processors=_processors,
+        wrapper_class=_Logger,
+        context_class=dict,
+        logger_factory=lambda *_: _output,
+        cache_logger_on_first_use=True,
+    )
+    root = logging.getLogger()
+    if _library_messages not in root.handlers:
+        root.addHandler(_library_messages)
+
+
+def set_level(level: str) -> None:
+    """Change the level of every logger, also of bound ones, as SIGHUP asks for."""
+    _Logger.__bases__ = (structlog.make_filtering_bound_logger(level),)
+
+
+class _Output:
+    """The end of every logger: writes whole lines, and outlives a stream that has gone.
+
+    A full disk or a closed pipe must not end a connection that only wanted to say something.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def msg(self, line: str) -> None:
+        """Write one rendered line in one call, so that lines of processes do not mix."""
+        try:
+            self.stream.write(f"{line}\n")
+            self.stream.flush()
+        except (OSError, ValueError):  # ValueError: closed
+            pass
+
+    debug = info = warning = error = critical = msg
+
+
+class _LibraryMessages(logging.Handler):
+    """Takes what libraries report to `logging` into the same lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = structlog.get_logger()
+        write = log.error if record.levelno >= logging.ERROR else log.warning
+        write(
+            "library_message",
+            logger=record.name,
+            message=record.getMessage(),
+            exc_info=record.exc_info,
+        )
+
+
+_output: Final = _Output(sys.stdout)
+_processors: Final[list[Processor]] = []
+_library_messages: Final = _LibraryMessages(logging.WARNING)
+_Logger: Final = type("_Logger", (structlog.make_filtering_bound_logger("info"),), {})
+
+
+def _complete(_: WrappedLogger, method_name: str, event_dict: EventDict) -> EventDict:
+    """Return the line's fields, cleaned; a key of the caller's never hides one of ours."""
+    line = {
+        "timestamp": iso_timestamp(time.time_ns() // 1_000_000),
+        "level": method_name,
+        "event": _clean(event_dict.pop("event"), 0),
+    }
+    return line | {
+        _clean_text(key): _clean(value, 1) for key, value in event_dict.items() if key not in line
+    }
+
+
+def _clean(value: object, depth: int) -> Any:
+    """Return a JSON value that says the same, with every string masked."""
+    match value:
+        case None | bool() | float():
+            cleaned: Any = value
+        case int() if -(1 << 63) <= value < 1 << 64:  # what orjson takes
+            cleaned = int(value)
+        case dict() | list() | tuple() | set() | frozenset() if depth >= MAX_DEPTH:
+            cleaned = "…"
+        case dict():
+            cleaned = {
+                _clean_text(str(key)): _clean(item, depth + 1) for key, item in value.items()
+            }
+        case list() | tuple() | set() | frozenset():
+            cleaned = [_clean(item, depth + 1) for item in value]
+        case _:
+            cleaned = _clean_text(str(value))
+    return cleaned
+
+
+def _clean_text(text: str) -> str:
+    masked = mask(text)
+    if masked.isascii():
+        return masked
+    return masked.encode("utf-8", "backslashreplace").decode("utf-8")  # lone surrogates
+
+
+def _mask_email(match: re.Match[str]) -> str:
+    if match["domain"] is not None:
+        return "***@***"
+    return match[0] if match["at"] is None else "***@"
+
+
+def _mask_phone(match: re.Match[str]) -> str:
+    digits = sum(character.isdigit() for character in match["national"] or "")
+    # National numbers have 9 to 11 digits with the leading zero; a date has 8.
+    return "***" if match["national"] is None or 9 <= digits <= 11 else match[0]
+
+
+def _render_json(_: WrappedLogger, __: str, event_dict: EventDict) -> str:
+    line = orjson.dumps(event_dict).decode("utf-8")
+    if line.isascii() and "\x7f" not in line:
+        return line
+    return _UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
+
+
+def _escape(_: WrappedLogger, __: str, event_dict: EventDict) -> EventDict:
+    """Escape what the renderer prints as it is; all but strings it shows by their `repr`."""
+    for key, value in event_dict.items():
+        if key == "exception":
+            event_dict[key] = "\n".join(f"    {_printable(line)}" for line in value.split("\n"))
+        elif isinstance(value, str):
+            event_dict[key] = _printable(value)
+    return event_dict
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else repr(text)[1:-1]
