@@ -1,0 +1,111 @@
+"""The last events of one user, kept for reconnecting clients.
+
+The ring holds facts only. What leaves it is remembered by topic, as the newest ID lost, so
+that a stream is told of a gap exactly when one of *its* events may be gone (contract
+section 4, `stream:gap`).
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from sseserver.errors import GapReason
+from sseserver.events import Event
+
+_EVENT_OVERHEAD_BYTES: Final = 300
+"""An Event, its ID and the fixed parts of its frame (sys.getsizeof, CPython 3.11)."""
+
+_MAX_SLOW_SPANS: Final = 20
+
+
+def event_bytes(event: Event) -> int:
+    """Return the memory an event is taken to need, in bytes: payload, frame and overhead."""
+    return 2 * len(event.data) + _EVENT_OVERHEAD_BYTES
+
+
+class Loss(NamedTuple):
+    """A whole buffer that was dropped: no event up to `last_id` is left."""
+
+    last_id: int
+    reason: GapReason
+
+
+class _SlowSpan(NamedTuple):
+    first: int
+    last: int
+
+
+def topic_of(route: str) -> str:
+    """Return the topic of a route: `strategies/s-1` belongs to `strategies`."""
+    return route.partition("/")[0]
+
+
+class ReplayBuffer:
+    """A ring of events with what is known about those that left it.
+
+    Args:
+        loss: What is known of this user's former buffer; None when there was none.
+    """
+
+    __slots__ = ("_evicted", "_loss", "_slow_spans", "events", "size_bytes")
+
+    def __init__(self, loss: Loss | None = None) -> None:
+        self.events: deque[Event] = deque()
+        self.size_bytes = 0
+        self._loss = loss
+        self._evicted: dict[str, int] = {}
+        self._slow_spans: deque[_SlowSpan] | None = None
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def append(self, event: Event) -> None:
+        """Keep the newest event; whoever owns the buffer evicts past the limit."""
+        self.events.append(event)
+        self.size_bytes += event_bytes(event)
+
+    def evict(self) -> Event:
+        """Let the oldest event go, and return it."""
+        event = self.events.popleft()
+        self.size_bytes -= event_bytes(event)
+        self._evicted[topic_of(event.route)] = event.id
+        return event
+
+    def note_slow(self, first: int, last: int) -> None:
+        """Note that a connection opened at ID `first` was closed as too slow at ID `last`."""
+        if self._slow_spans is None:
+            self._slow_spans = deque(maxlen=_MAX_SLOW_SPANS)
+        self._slow_spans.append(_SlowSpan(first, last))
+
+    def after(self, last_id: int, routes: frozenset[str]) -> Iterator[Event]:
+        """Return the events of these routes with IDs later than `last_id`, oldest first."""
+        return (event for event in self.events if event.id > last_id and event.route in routes)
+
+    def lost_before(self, routes: frozenset[str]) -> int:
+        """Return the newest ID of these routes that is no longer here; 0 for none."""
+        evicted = self._evicted
+        return max(
+            self._loss.last_id if self._loss else 0,
+            *(evicted.get(topic_of(route), 0) for route in routes),
+        )
+
+    def newest_id(self) -> int:
+        """Return the newest ID that is or was in this buffer; 0 for none."""
+        return max(
+            self.events[-1].id if self.events else 0,
+            self._loss.last_id if self._loss else 0,
+            *self._evicted.values(),
+            0,
+        )
+
+    def gap_after(self, last_id: int, routes: frozenset[str]) -> GapReason | None:
+        """Return why events after `last_id` may be gone, or None when all are here."""
+        if last_id >= self.lost_before(routes):
+            return None
+        if self._slow_spans and any(
+            span.first <= last_id <= span.last for span in self._slow_spans
+        ):
+            return GapReason.TOO_SLOW
+        if self._loss and last_id < self._loss.last_id:
+            return self._loss.reason
+        return GapReason.EVICTED

@@ -1,0 +1,467 @@
+"""The life of a stream: opened, parked when its peer is slow, resumed, ended.
+
+One mechanism (design section 4). A stream that lacks something is *advanced*: facts after the
+last ID it was handed, then its snapshot or the newest of each state, then it is a member of
+its audience. Opening is the first advance. A peer that stops reading is parked: it leaves the
+audience, keeps its last ID, and is advanced again when its transport has drained. A long
+opening is the same case, so no queue per connection exists.
+
+Everything here is synchronous: nothing can slip between history and live.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Final
+
+import structlog
+
+from sseserver.clock import Clock, iso_timestamp
+from sseserver.config import LimitsConfig
+from sseserver.delivery.audience import Audience
+from sseserver.errors import CloseReason
+from sseserver.event_id import EventIdGenerator, format_event_id
+from sseserver.events import Event, JsonObject, Topic
+from sseserver.hub.audiences import Audiences
+from sseserver.hub.replay_buffer import ReplayBuffer
+from sseserver.hub.resume import plan_opening
+from sseserver.hub.state_source import Payload, StateSource
+from sseserver.hub.subscription import Sink, StreamRequest, Subscription
+from sseserver.hub.users import User, Users
+from sseserver.metrics import Counters
+from sseserver.wire.compression import GZIP_HEADER
+from sseserver.wire.sse_frame import LAST_CHUNK, FrameEncoder, chunk
+
+_LARGE_BYTES: Final = 65_536
+"""From here on the parts of an opening are written one by one, so that a snapshot which many
+connections share is not copied for each of them."""
+
+_NO_EVENTS: Final = ReplayBuffer()
+
+_log = structlog.get_logger()
+
+
+class Streams:
+    """Opens, parks, resumes and ends streams.
+
+    Attributes:
+        clients: Every open stream by client ID.
+    """
+
+    def __init__(  # noqa: PLR0913 - wired once
+        self,
+        *,
+        users: Users,
+        audiences: Audiences,
+        state: StateSource,
+        ids: EventIdGenerator,
+        frames: FrameEncoder,
+        clock: Clock,
+        counters: Counters,
+        limits: LimitsConfig,
+        start_id: int,
+        random_below: Callable[[int], int],
+    ) -> None:
+        self._users = users
+        self._audiences = audiences
+        self._state = state
+        self._ids = ids
+        self._clock = clock
+        self._counters = counters
+        self._start_id = start_id
+        self._random_below = random_below
+        self._paused: list[Subscription] = []
+        self._by_session: dict[bytes, dict[Subscription, None]] = {}
+        self.frames = frames
+        self.limits = limits
+        self.clients: dict[str, Subscription] = {}
+
+    def open(
+        self, request: StreamRequest, sink: Sink, write: Callable[[bytes], None], head: bytes
+    ) -> Subscription:
+        """Open a stream: write its head, `connected`, gap, replay and snapshot, and go live.
+
+        Args:
+            request: What was asked for, after all checks.
+            sink: The connection.
+            write: Hands bytes to its transport.
+            head: The HTTP response head, written first.
+
+        Source: contract section 4, "What a stream sends, in this order".
+        """
+        now = self._clock.monotonic()
+        user = None if request.user_id is None else self._users.obtain(request.user_id, now)
+        if user is not None and request.is_counted:
+            self._make_room(user)
+        subscription = Subscription(request, self._client_id(request), sink, write)
+        self.clients[subscription.client_id] = subscription
+        if user is not None:
+            self._users.connect(user, subscription)
+            user.parked[subscription] = None
+        if request.session_key is not None:
+            self._by_session.setdefault(request.session_key, {})[subscription] = None
+        if user is not None and Topic.POSITIONS in request.routes:
+            self._state.watch(user.user_id)
+            if len(user.connections) == 1:
+                user.revalued_id = self._ids.last
+        self._counters.streams_opened[_name(request)] = (
+            self._counters.streams_opened.get(_name(request), 0) + 1
+        )
+        opening = self._opening(subscription, user)
+        if request.encoding == "gzip":
+            write(head + (chunk(GZIP_HEADER) if request.is_chunked else GZIP_HEADER))
+        else:
+            write(head)
+        self._advance(subscription, opening)
+        return subscription
+
+    def is_evicted_return(self, request: StreamRequest) -> bool:
+        """Tell whether this is the tab that the limit closed, back while it still holds.
+
+        Source: contract section 4, "Too many connections of one user".
+        """
+        user = None if request.user_id is None else self._users.get(request.user_id)
+        return (
+            user is not None
+            and request.is_counted
+            and user.limit_ids is not None
+            and request.last_event_id in user.limit_ids
+            and len(user.counted) >= self.limits.connections_per_user
+        )
+
+    def note_paused(self, subscription: Subscription) -> None:
+        """Note back-pressure; takes effect at `settle`, as it may come amid a flush."""
+        self._paused.append(subscription)
+
+    def settle(self) -> None:
+        """Park what has been paused since the last call."""
+        paused, self._paused = self._paused, []
+        for subscription in paused:
+            if subscription.is_open and subscription.sink.is_paused:
+                self._park(subscription)
+
+    def resume(self, subscription: Subscription) -> None:
+        """Go on with a stream whose transport has drained."""
+        if subscription.audience is None:
+            self._advance(subscription)
+
+    def owe(self, user: User, event: Event, size_bytes: int) -> None:
+        """Count a fact for the parked streams that lack it; close those too far behind."""
+        for subscription in list(user.parked):
+            if not subscription.sink.is_paused or event.route not in subscription.request.routes:
+                continue
+            if subscription.owe(size_bytes) > self.limits.max_backlog_bytes // 2:
+                user.buffer.note_slow(subscription.first_id, event.id)
+                self._counters.slow_consumers += 1
+                subscription.sink.abort(CloseReason.SLOW_CONSUMER)
+                self.leave(subscription)
+
+    def end(
+        self,
+        subscription: Subscription,
+        reason: CloseReason,
+        farewell: tuple[str, JsonObject] | None = None,
+        retry_ms: int | None = None,
+    ) -> int | None:
+        """End a stream properly, after a farewell event if there is one.
+
+        Returns:
+            The farewell's ID, from which the client can resume; None when it has none.
+        """
+        audience = subscription.audience
+        if audience is not None and audience.is_dirty:
+            self._audiences.flush_one(audience, self._clock.monotonic())
+        farewell_id = self._farewell_id(subscription)
+        plain = b""
+        if farewell is not None:
+            plain = self.frames.single(*farewell, farewell_id, retry_ms)
+        self.leave(subscription)
+        subscription.sink.finish(self._tail(subscription, plain), reason)
+        return farewell_id
+
+    def end_session(self, session_key: bytes) -> int:
+        """End the streams of a session that is no longer valid; return how many."""
+        subscriptions = list(self._by_session.get(session_key, ()))
+        for subscription in subscriptions:
+            self.expire(subscription)
+        return len(subscriptions)
+
+    def of_session(self, session_key: bytes) -> list[Subscription]:
+        """Return the streams that a session vouches for."""
+        return list(self._by_session.get(session_key, ()))
+
+    def expire(self, subscription: Subscription) -> None:
+        """End a stream whose session has expired or was revoked."""
+        payload = {
+            "message": "The session has expired or was revoked",
+            "timestamp": iso_timestamp(self._clock.wall_ms()),
+        }
+        self.end(subscription, CloseReason.SESSION_EXPIRED, ("session:expired", payload))
+
+    def end_route(self, user: User, route: str, reason: CloseReason) -> None:
+        """End the streams of a user that carry a route which is gone."""
+        for subscription in list(user.connections):
+            if route in subscription.request.routes:
+                self.end(subscription, reason)
+
+    def leave(self, subscription: Subscription) -> None:
+        """Forget a stream whose connection is gone or is being ended."""
+        if not subscription.is_open:
+            return
+        subscription.is_open = False
+        request = subscription.request
+        self.clients.pop(subscription.client_id, None)
+        self._leave_audience(subscription)
+        if request.session_key is not None:
+            streams = self._by_session[request.session_key]
+            del streams[subscription]
+            if not streams:
+                del self._by_session[request.session_key]
+        if request.user_id is None:
+            return
+        if Topic.POSITIONS in request.routes:
+            self._state.unwatch(request.user_id)
+        user = self._users.get(request.user_id)
+        assert user is not None, "a user is known while it has connections"
+        self._users.disconnect(user, subscription, self._clock.monotonic())
+
+    def _client_id(self, request: StreamRequest) -> str:
+        user_id = "anonymous" if request.user_id is None else request.user_id
+        wall_ms = self._clock.wall_ms()
+        while (client_id := f"{user_id}-{request.stream}-{wall_ms}") in self.clients:
+            wall_ms += 1
+        return client_id
+
+    def _make_room(self, user: User) -> None:
+        limit = self.limits.connections_per_user
+        while len(user.counted) >= limit:
+            oldest = next(iter(user.counted))
+            payload: JsonObject = {
+                "limit": limit,
+                "message": f"More than {limit} connections: the oldest was closed",
+                "timestamp": iso_timestamp(self._clock.wall_ms()),
+            }
+            _log.warning(
+                "connection_limit",
+                user_id=user.user_id,
+                client_id=oldest.client_id,
+                correlation_id=oldest.request.correlation_id,
+                limit=limit,
+            )
+            self._counters.evicted_connections += 1
+            farewell_id = self.end(
+                oldest, CloseReason.CONNECTION_LIMIT, ("connection:limit", payload)
+            )
+            if farewell_id is not None:
+                user.remember_limit_id(farewell_id)
+
+    def _opening(self, subscription: Subscription, user: User | None) -> bytes:
+        request = subscription.request
+        wall_ms = self._clock.wall_ms()
+        timestamp = iso_timestamp(wall_ms)
+        opening = plan_opening(
+            None if user is None else request.last_event_id,
+            request.routes,
+            _NO_EVENTS if user is None else user.buffer,
+            self._ids,
+            start_id=self._start_id,
+            wants_replay=request.wants_replay,
+            now_ms=wall_ms,
+        )
+        connected = {
+            "clientId": subscription.client_id,
+            "stream": request.stream,
+            "correlationId": request.correlation_id,
+            "replay": len(opening.replay),
+            "timestamp": timestamp,
+        }
+        spread_ms = self.frames.retry_spread_ms
+        retry_ms = self.frames.retry_ms + self._random_below(spread_ms + 1) if spread_ms else None
+        plain = self.frames.single("connected", connected, opening.connected_id, retry_ms)
+        if opening.gap is not None:
+            assert request.last_event_id is not None, "a gap follows a last event ID"
+            gap = {
+                "lastEventId": format_event_id(request.last_event_id),
+                "reason": opening.gap,
+                "timestamp": timestamp,
+            }
+            plain += self.frames.single("stream:gap", gap, opening.gap_id)
+        self._counters.replayed_events += len(opening.replay)
+        subscription.last_id = opening.replay[0].id - 1 if opening.replay else self._ids.last
+        subscription.first_id = opening.connected_id or subscription.last_id
+        return plain
+
+    def _advance(self, subscription: Subscription, opening: bytes = b"") -> None:
+        """Hand over what the stream lacks, as far as the peer takes it, and let it go live."""
+        if not subscription.is_open or subscription.audience is not None:
+            return
+        parts = [opening] if opening else []
+        if not self._replay(subscription, parts):
+            return
+        audience = self._audiences.obtain(subscription.request)
+        parts.extend(self._state_parts(subscription, audience))
+        if audience.is_dirty:
+            self._write_apart(subscription, parts)
+            audience.waiting.append(partial(self._advance, subscription))
+            return
+        user = self._user(subscription)
+        if user is not None:
+            user.parked.pop(subscription, None)
+        subscription.audience = audience
+        subscription.held = None
+        if subscription.request.encoding == "identity":
+            audience.admit(subscription, b"", self._clock.monotonic())
+            self._write_apart(subscription, parts)
+        else:
+            plain = b"".join(parts)
+            data = audience.admit(subscription, plain, self._clock.monotonic())
+            if data:
+                subscription.write(data)
+        if subscription.sink.is_paused:
+            self._park(subscription)
+
+    def _replay(self, subscription: Subscription, parts: list[bytes]) -> bool:
+        """Collect the facts the stream lacks; False when the peer must take some first."""
+        budget = self.limits.max_backlog_bytes // 2
+        size = sum(map(len, parts))
+        for event in self._lacking(subscription):
+            frame = self.frames.frame(event)
+            parts.append(frame)
+            size += len(frame)
+            subscription.last_id = event.id
+            if size >= budget:
+                self._write_apart(subscription, parts)
+                parts.clear()
+                size = 0
+                if subscription.sink.is_paused:
+                    self._recount_owed(subscription)
+                    return False
+        return True
+
+    def _lacking(self, subscription: Subscription) -> Iterator[Event]:
+        held = subscription.held
+        while held:
+            yield held.popleft()
+        user = self._user(subscription)
+        if user is not None:
+            yield from user.buffer.after(subscription.last_id, subscription.request.routes)
+
+    def _recount_owed(self, subscription: Subscription) -> None:
+        subscription.owed_bytes = 0
+        subscription.has_unsent_event = False
+        user = self._user(subscription)
+        assert user is not None, "only private streams owe facts"
+        for event in (
+            *(subscription.held or ()),
+            *user.buffer.after(subscription.last_id, subscription.request.routes),
+        ):
+            subscription.owe(len(self.frames.frame(event)))
+
+    def _state_parts(self, subscription: Subscription, audience: Audience) -> Iterator[bytes]:
+        request = subscription.request
+        wall_ms = self._clock.wall_ms()
+        payloads: Sequence[Payload]
+        if subscription.needs_snapshot:
+            subscription.needs_snapshot = False
+            payloads = self._snapshot(request, audience, iso_timestamp(wall_ms))
+        elif request.user_id is None:
+            payloads = ()
+            for quote in self._state.quotes_after(request.symbols, subscription.last_id):
+                subscription.last_id = quote.id
+                yield self.frames.quote_frame(quote)
+        else:
+            payloads = self._state.news(request, subscription.last_id, iso_timestamp(wall_ms))
+        for event_type, data in payloads:
+            subscription.last_id = self._ids.next(wall_ms)
+            yield from self.frames.pieces(event_type, data, subscription.last_id)
+
+    def _snapshot(
+        self, request: StreamRequest, audience: Audience, timestamp: str
+    ) -> Sequence[Payload]:
+        """Return the snapshot of a stream; on the price stream made once per flush.
+
+        Until the next flush of its members a price snapshot lacks nothing that a newcomer
+        will not be sent as a member, and many newcomers share its bytes.
+        """
+        if request.user_id is not None:
+            return self._state.snapshot(request, timestamp)
+        is_current = (
+            audience.snapshot is not None
+            and len(audience)
+            and not audience.is_dirty
+            and audience.snapshot_id == audience.written_id
+        )
+        if not is_current or audience.snapshot is None:
+            audience.snapshot = self._state.snapshot(request, timestamp)
+            audience.snapshot_id = audience.written_id
+        return audience.snapshot
+
+    def _write_apart(self, subscription: Subscription, parts: list[bytes]) -> None:
+        request = subscription.request
+        size = sum(map(len, parts))
+        if not size:
+            return
+        if request.encoding == "identity" and size > _LARGE_BYTES:
+            if request.is_chunked:
+                subscription.write(b"%x\r\n" % size)
+            for part in parts:
+                subscription.write(part)
+            if request.is_chunked:
+                subscription.write(b"\r\n")
+            return
+        plain = b"".join(parts)
+        if subscription.trailer is not None:
+            subscription.trailer.add(plain)
+        subscription.write(self._audiences.apart(request, plain))
+
+    def _park(self, subscription: Subscription) -> None:
+        user = self._user(subscription)
+        if user is not None:
+            user.parked[subscription] = None
+        self._leave_audience(subscription)
+        subscription.owed_bytes = 0
+        subscription.has_unsent_event = False
+
+    def _leave_audience(self, subscription: Subscription) -> None:
+        audience = subscription.audience
+        if audience is None:
+            return
+        subscription.audience = None
+        subscription.last_id = max(subscription.last_id, audience.written_id)
+        audience.leave(subscription)
+        self._audiences.forget_if_empty(audience, subscription.request)
+
+    def _farewell_id(self, subscription: Subscription) -> int | None:
+        """Return an ID after all that the stream was handed and before what it still lacks."""
+        if subscription.audience is None:
+            user = self._user(subscription)
+            lacking = next(
+                iter(subscription.held or ()),
+                None
+                if user is None
+                else next(
+                    user.buffer.after(subscription.last_id, subscription.request.routes), None
+                ),
+            )
+            if lacking is not None:
+                return self._ids.between(subscription.last_id, lacking.id)
+        return self._ids.next(self._clock.wall_ms())
+
+    def _tail(self, subscription: Subscription, plain: bytes) -> bytes:
+        request = subscription.request
+        tail = b""
+        if plain:
+            if subscription.trailer is not None:
+                subscription.trailer.add(plain)
+            tail = self._audiences.apart(request, plain)
+        if subscription.trailer is not None:
+            ending = subscription.trailer.ending()
+            tail += chunk(ending) if request.is_chunked else ending
+        return tail + LAST_CHUNK if request.is_chunked else tail
+
+    def _user(self, subscription: Subscription) -> User | None:
+        user_id = subscription.request.user_id
+        return None if user_id is None else self._users.get(user_id)
+
+
+def _name(request: StreamRequest) -> str:
+    return request.stream.partition("/")[0]

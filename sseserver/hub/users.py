@@ -1,0 +1,224 @@
+"""Users: their replay buffers and connections, and how both are bounded.
+
+A user is known while it has connections or buffered events. Buffers are dropped `ttl_seconds`
+after the last client left (after the last event, for a user that never had one), past
+`max_users`, and past `max_bytes`; users without connections lose theirs first, the longest idle
+one before others (contract section 2). What was dropped is remembered as one ID a user, so that
+a client that resumes is told of its gap.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from sseserver.config import BufferConfig
+from sseserver.delivery.timer_wheel import TimerWheel
+from sseserver.errors import GapReason
+from sseserver.events import Event
+from sseserver.hub.replay_buffer import Loss, ReplayBuffer, event_bytes
+from sseserver.hub.subscription import Subscription
+
+if TYPE_CHECKING:
+    from sseserver.delivery.audience import Audience
+
+_REMEMBERED_LIMIT_IDS: Final = 20
+"""`connection:limit` IDs remembered for each user (contract section 4)."""
+
+_MAX_LOSSES: Final = 100_000
+
+_log = structlog.get_logger()
+
+
+class User:
+    """One user's replay buffer, audiences by route, and connections."""
+
+    __slots__ = (
+        "_on_timer",
+        "buffer",
+        "connections",
+        "counted",
+        "idle_since",
+        "limit_ids",
+        "parked",
+        "revalued_id",
+        "routes",
+        "timer_slot",
+        "user_id",
+        "was_connected",
+    )
+
+    def __init__(
+        self, user_id: str, buffer: ReplayBuffer, on_timer: Callable[["User", float], float | None]
+    ) -> None:
+        self.user_id = user_id
+        self.buffer = buffer
+        self.routes: dict[str, list[Audience]] = {}
+        self.connections: dict[Subscription, None] = {}
+        self.counted: dict[Subscription, None] = {}
+        self.parked: dict[Subscription, None] = {}
+        self.limit_ids: deque[int] | None = None
+        self.revalued_id = 0
+        self.idle_since = 0.0
+        self.was_connected = False
+        self.timer_slot = -1
+        self._on_timer = on_timer
+
+    def remember_limit_id(self, event_id: int) -> None:
+        """Remember the ID of a `connection:limit` event, to know its reader when it returns."""
+        if self.limit_ids is None:
+            self.limit_ids = deque(maxlen=_REMEMBERED_LIMIT_IDS)
+        self.limit_ids.append(event_id)
+
+    def on_timer(self, now: float) -> float | None:
+        """Drop the buffer when its time has come."""
+        return self._on_timer(self, now)
+
+
+class Users:
+    """All users by ID.
+
+    Args:
+        config: Limits of the buffers.
+        wheel: Where the buffers' deadlines stand.
+    """
+
+    def __init__(self, config: BufferConfig, wheel: TimerWheel) -> None:
+        self.config = config
+        self._wheel = wheel
+        self._users: dict[str, User] = {}
+        self._idle: OrderedDict[str, User] = OrderedDict()
+        self._losses: OrderedDict[str, Loss] = OrderedDict()
+        self._forgotten_loss: Loss | None = None
+        self._overflows: dict[str, int] = {}
+        self.buffered_bytes = 0
+        self.buffered_events = 0
+        self.evicted_events = 0
+        self.dropped_buffers = 0
+
+    def __len__(self) -> int:
+        return len(self._users)
+
+    def get(self, user_id: str) -> User | None:
+        """Return a user that is known."""
+        return self._users.get(user_id)
+
+    def connected(self) -> list[User]:
+        """Return the users that have connections."""
+        return [user for user in self._users.values() if user.connections]
+
+    def obtain(self, user_id: str, now: float) -> User:
+        """Return a user, made known when it is not."""
+        user = self._users.get(user_id)
+        if user is None:
+            if len(self._users) >= self.config.max_users and self._idle:
+                self._drop(next(iter(self._idle.values())), GapReason.EVICTED)
+            loss = self._losses.pop(user_id, self._forgotten_loss)
+            user = User(user_id, ReplayBuffer(loss), self._expire)
+            self._users[user_id] = user
+            self._rest(user, now)
+        return user
+
+    def append(self, user: User, event: Event, now: float) -> None:
+        """Keep a fact in its user's buffer and let the oldest go past the limits."""
+        buffer = user.buffer
+        buffer.append(event)
+        self.buffered_bytes += event_bytes(event)
+        self.buffered_events += 1
+        if not user.was_connected:
+            user.idle_since = now
+        if len(buffer.events) > self.config.events_per_user:
+            self._evict(user)
+            self._note_overflow(user.user_id)
+        while self.buffered_bytes > self.config.max_bytes and self.buffered_events:
+            self._make_room(user)
+
+    def connect(self, user: User, subscription: Subscription) -> None:
+        """Note that a user has one more connection."""
+        user.was_connected = True
+        user.connections[subscription] = None
+        if subscription.request.is_counted:
+            user.counted[subscription] = None
+        self._idle.pop(user.user_id, None)
+        self._wheel.cancel(user)
+
+    def disconnect(self, user: User, subscription: Subscription, now: float) -> None:
+        """Note that a connection has gone; the last one starts the buffer's time to live."""
+        user.connections.pop(subscription, None)
+        user.counted.pop(subscription, None)
+        user.parked.pop(subscription, None)
+        if user.connections:
+            return
+        if user.buffer.newest_id():
+            self._rest(user, now)
+        else:
+            self._drop(user, GapReason.EXPIRED)
+
+    def log_overflows(self) -> None:
+        """Log what overflowed since the last call, once a user; called every minute."""
+        again = {}
+        for user_id, count in self._overflows.items():
+            if count:
+                _log.warning("buffer_overflow", user_id=user_id, evicted_events=count)
+                again[user_id] = 0
+        self._overflows = again
+
+    def _rest(self, user: User, now: float) -> None:
+        user.idle_since = now
+        self._idle[user.user_id] = user
+        self._wheel.schedule(user, now + self.config.ttl_seconds)
+
+    def _expire(self, user: User, now: float) -> float | None:
+        due = user.idle_since + self.config.ttl_seconds
+        if now < due:
+            return due
+        _log.info("buffer_cleared", user_id=user.user_id, events=len(user.buffer))
+        self._drop(user, GapReason.EXPIRED)
+        return None
+
+    def _drop(self, user: User, reason: GapReason) -> None:
+        self._wheel.cancel(user)
+        self._idle.pop(user.user_id, None)
+        del self._users[user.user_id]
+        self.buffered_bytes -= user.buffer.size_bytes
+        self.buffered_events -= len(user.buffer)
+        self.dropped_buffers += 1
+        lost_id = user.buffer.newest_id()
+        if lost_id:
+            self._losses[user.user_id] = Loss(lost_id, reason)
+            if len(self._losses) > _MAX_LOSSES:
+                forgotten = self._losses.popitem(last=False)[1]
+                if self._forgotten_loss is None or self._forgotten_loss < forgotten:
+                    self._forgotten_loss = forgotten
+
+    def _make_room(self, user: User) -> None:
+        """Free memory past `max_bytes`: idle users first, then the publishing user's oldest."""
+        for idle in self._idle.values():
+            if idle is not user:
+                self._drop(idle, GapReason.EVICTED)
+                return
+        if len(user.buffer):
+            self._evict(user)
+            return
+        for other in self._users.values():
+            if len(other.buffer):
+                self._evict(other)
+                return
+
+    def _evict(self, user: User) -> None:
+        event = user.buffer.evict()
+        self.buffered_bytes -= event_bytes(event)
+        self.buffered_events -= 1
+        self.evicted_events += 1
+        for subscription in user.parked:
+            if event.id > subscription.last_id and event.route in subscription.request.routes:
+                subscription.hold(event)
+
+    def _note_overflow(self, user_id: str) -> None:
+        count = self._overflows.get(user_id)
+        if count is None:
+            _log.warning("buffer_overflow", user_id=user_id, evicted_events=1)
+            self._overflows[user_id] = 0
+        else:
+            self._overflows[user_id] = count + 1

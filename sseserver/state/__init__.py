@@ -1,0 +1,1 @@
+"""What is true now: orders, positions, prices, sessions, strategy owners. No I/O."""

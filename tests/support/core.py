@@ -1,0 +1,117 @@
+"""The whole core without I/O: hub, state and timers on a clock of the test's."""
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+from sseserver import config
+from sseserver.config import Config
+from sseserver.delivery.timer_wheel import TimerWheel
+from sseserver.events import EVENT_TYPES, STREAM_TOPICS, Event, Quote
+from sseserver.hub.hub import Hub, Wakers
+from sseserver.hub.subscription import StreamRequest
+from sseserver.ingest.state_view import StateView
+from sseserver.state.projection import Projection
+from sseserver.wire.sse_frame import encode_json
+from tests.support.fake_clock import FakeClock
+from tests.support.fake_connection import FakeConnection
+
+
+def configured(settings: Mapping[str, Any] | None = None) -> Config:
+    """Return the default configuration with some keys set."""
+    return config.load(None, {}, dict(settings or {}))
+
+
+class Core:
+    """A hub with everything below it; time passes and flushes happen when told.
+
+    Attributes:
+        flush_wishes: How often the hub asked for a flush.
+        window_wishes: The delays after which it asked for the end of a window, in seconds.
+    """
+
+    def __init__(self, settings: Mapping[str, Any] | None = None, seed: int = 1) -> None:
+        self.config = configured(settings)
+        self.clock = FakeClock()
+        self.flush_wishes = 0
+        self.window_wishes: list[float] = []
+        self.wheel = TimerWheel(self.clock.monotonic())
+        self.projection = Projection(self.config.limits, self.config.buffer.max_users)
+        self.hub = Hub(
+            self.config,
+            self.clock,
+            StateView(self.projection),
+            self.wheel,
+            Wakers(self._want_flush, self.window_wishes.append),
+            random.Random(seed).randrange,
+        )
+
+    def _want_flush(self) -> None:
+        self.flush_wishes += 1
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass and fire what is due."""
+        self.clock.advance(seconds)
+        self.wheel.advance(self.clock.monotonic())
+        self.hub.streams.settle()
+
+    def fact(self, user_id: str, number: int, event_type: str = "alert:new") -> Event:
+        """Publish a numbered fact and return its event."""
+        event = Event(
+            self.hub.ids.next(self.clock.wall_ms()),
+            event_type,
+            encode_json({"n": number}),
+            route=str(EVENT_TYPES[event_type].topic),
+            user_id=user_id,
+        )
+        self.hub.publish(event)
+        return event
+
+    def price(self, symbol: str, price: float) -> Quote:
+        """Publish a price and return its quote."""
+        quote = Quote(
+            self.hub.ids.next(self.clock.wall_ms()),
+            symbol,
+            price,
+            {"symbol": symbol, "price": price},
+        )
+        self.projection.set_price(quote)
+        self.hub.publish_quote(quote)
+        if self.projection.has_revaluations:
+            self.hub.want_window()
+        return quote
+
+    def connect(self, request: StreamRequest, high_water: int = 1 << 30) -> FakeConnection:
+        """Open a stream on a connection of its own."""
+        connection = FakeConnection(self.hub, high_water)
+        connection.open(request)
+        return connection
+
+
+def request_for(
+    stream: str = "alerts",
+    user_id: str | None = "user-1",
+    *,
+    symbols: frozenset[str] | None = None,
+    encoding: str = "identity",
+    is_chunked: bool = True,
+    is_counted: bool = True,
+    session_key: bytes | None = None,
+    last_event_id: int | None = None,
+    wants_replay: bool = True,
+) -> StreamRequest:
+    """Return a request for a stream, as the endpoint makes it."""
+    topics = STREAM_TOPICS.get(stream)
+    return StreamRequest(
+        stream=stream,
+        routes=frozenset({stream}) if topics is None else frozenset(map(str, topics)),
+        user_id=None if stream == "prices" else user_id,
+        symbols=symbols,
+        encoding=encoding,
+        is_chunked=is_chunked,
+        is_counted=is_counted,
+        session_key=session_key,
+        last_event_id=last_event_id,
+        wants_replay=wants_replay,
+        correlation_id="c-1",
+    )
