@@ -1,0 +1,1 @@
+"""Where published events are kept before they are applied: in this process, for now."""

@@ -1,0 +1,1 @@
+"""Shells around sockets: they translate callbacks of the event loop and decide nothing."""
