@@ -115,11 +115,8 @@ class Follower:
         return self._retry_seconds
 
     def _headers(self) -> dict[str, str | bytes]:
-        # The client's default lists what it can decode, zstd only where the library is there.
-        can_zstd = "zstd" in self._client.headers["Accept-Encoding"]
-        headers: dict[str, str | bytes] = {
-            "Accept-Encoding": "gzip, zstd" if can_zstd else "gzip",
-        }
+        # Not zstd: httpx 0.28 fails on a second frame, and a stream may be many of them.
+        headers: dict[str, str | bytes] = {"Accept-Encoding": "gzip"}
         if self._options.cookie is not None:
             headers["Cookie"] = self._options.cookie
         if self._last_event_id:

@@ -28,7 +28,7 @@ _WARNING_CHANCE: Final = 0.02
 
 _CENT: Final = Decimal("0.01")
 _PRECISION: Final = 80  # significant digits; a price has at most 24, a quantity that and 5 more
-_AVERAGE_DIGITS: Final = 2  # an average price has that many decimals more than the quotes
+_AVERAGE_DIGITS: Final = 2  # decimals that an average price may have beyond those of the quotes
 
 
 class Holding(NamedTuple):
@@ -98,8 +98,11 @@ def fill_holding(held: Holding, change: int, price: Decimal) -> tuple[Holding, D
 
 
 def _round_average(average: Decimal, price: Decimal) -> Decimal:
-    """Return an average price with some digits more than the price it is the average of."""
-    return average.quantize(_tick(price).scaleb(-_AVERAGE_DIGITS), ROUND_HALF_EVEN)
+    """Return an average of prices like `price`, with some more decimals where it needs them."""
+    tick = _tick(price)
+    rounded = average.quantize(tick.scaleb(-_AVERAGE_DIGITS), ROUND_HALF_EVEN)
+    in_ticks = average.quantize(tick, ROUND_HALF_EVEN)
+    return in_ticks if in_ticks == rounded else rounded
 
 
 def _tick(price: Decimal) -> Decimal:

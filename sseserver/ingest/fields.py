@@ -103,16 +103,21 @@ CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The values of each field that has a closed set of them."""
 
-PATTERN_WORDS: Final[Mapping[str, str]] = {
-    f"Expected `str` matching regex {pattern!r}": words
-    for pattern, words in {
-        _NAME: _NAME_WORDS,
-        _SIGNED: "Expected a plain decimal number from -1e15 to 1e15",
-        _NOT_NEGATIVE: "Expected a plain decimal number from 0 to 1e15",
-        _POSITIVE: "Expected a plain decimal number above 0, at most 1e15",
-    }.items()
+WORDS: Final[Mapping[str, str]] = {
+    **{
+        f"Expected `str` matching regex {pattern!r}": words
+        for pattern, words in (
+            (_NAME, _NAME_WORDS),
+            (_SIGNED, "Expected a plain decimal number from -1e15 to 1e15"),
+            (_NOT_NEGATIVE, "Expected a plain decimal number from 0 to 1e15"),
+            (_POSITIVE, "Expected a plain decimal number above 0, at most 1e15"),
+        )
+    },
+    "Expected `int` >= 1": "Expected `number` > 0",  # of a `Size`, which takes 0.5 as well
+    "Invalid RFC3339 encoded datetime": _TIMESTAMP_WORDS,
+    "Expected `datetime` with a timezone component": _TIMESTAMP_WORDS,
 }
-"""What is said instead of msgspec's words for a value that does not match a pattern."""
+"""What is said instead of msgspec's words, where those would mislead."""
 
 _is_name: Final = re.compile(_NAME).match
 

@@ -45,7 +45,7 @@ from sseserver.ingest.payloads import (
     StrategyUpdate,
     TradeNew,
 )
-from sseserver.ingest.validation import convert, known_part, read_json, shape_of
+from sseserver.ingest.validation import convert, known_part, read_object, shape_of
 
 __all__ = (  # what a line may become; the pipeline needs no other module
     "Message",
@@ -221,7 +221,7 @@ def data_object(message: PublishMessage) -> JsonObject:
 def _decode_with_care(line: bytes) -> Message:
     """Decode what is not a usual publish line, or say what is wrong with it."""
     try:
-        given = convert(read_json(line), JsonObject)
+        given = read_object(line)
     except FeedError as error:
         if error.code is not FeedErrorCode.INVALID_JSON:
             error.ref = _read_reference(line)

@@ -17,7 +17,7 @@ from msgspec import UNSET, Struct
 
 from sseserver.errors import FeedError, FeedErrorCode
 from sseserver.events import JsonObject
-from sseserver.ingest.fields import CHOICES, PATTERN_WORDS, FieldError
+from sseserver.ingest.fields import CHOICES, WORDS, FieldError
 
 _MAX_QUOTED: Final = 64
 """Characters of an unknown word that are repeated to whoever sent it."""
@@ -29,15 +29,15 @@ _missing_field: Final = re.compile(r"Object missing required field `(\w+)`").ful
 _number_first: Final = re.compile(r"^Expected `(?:int|float)`")
 
 
-def read_json(line: bytes) -> object:
-    """Return a JSON value; of duplicate keys the last counts.
+def read_object(line: bytes) -> JsonObject:
+    """Return a JSON object; of duplicate keys the last counts.
 
     Raises:
-        FeedError: It is no JSON in UTF-8; or it is, but nests too deep or holds a number that
-            no float can hold.
+        FeedError: It is no JSON in UTF-8; or it is, but no object, nested too deep, or with a
+            number out of range.
     """
     try:
-        return _decode_json(line)
+        value = _decode_json(line)
     except RecursionError as error:
         raise FeedError(FeedErrorCode.INVALID_MESSAGE, "Nested too deep", path="$") from error
     except msgspec.ValidationError as error:
@@ -46,6 +46,7 @@ def read_json(line: bytes) -> object:
         raise FeedError(FeedErrorCode.INVALID_JSON, "A string is not UTF-8") from error
     except msgspec.DecodeError as error:
         raise FeedError(FeedErrorCode.INVALID_JSON, str(error)) from error
+    return value if isinstance(value, dict) else convert(value, dict)
 
 
 def convert(given: object, shape: type[_S], path: str = "$") -> _S:
@@ -66,9 +67,10 @@ def known_part(given: JsonObject, shape: type[Struct]) -> JsonObject:
     Null in an optional field says that it was left out, unless any JSON value may stand there.
     It is taken out of `given` too.
     """
-    for name in _nullable_fields(shape):
-        if given.get(name, UNSET) is None:
-            del given[name]
+    if None in given.values():
+        for name in _nullable_fields(shape):
+            if given.get(name, UNSET) is None:
+                del given[name]
     return {name: given[name] for name in shape.__struct_fields__ if name in given}
 
 
@@ -107,6 +109,12 @@ def _refusal(error: msgspec.ValidationError, root: str) -> FeedError:
     elif message.startswith("Invalid enum value"):
         # msgspec repeats the value, however long, and does not say what would be right.
         message = f"Expected `{' | '.join(CHOICES[path.rpartition('.')[2]])}`"
-    message = PATTERN_WORDS.get(message, message)
-    message = _number_first.sub("Expected `number`", message.replace("int | float", "number"))
+    else:
+        message = WORDS.get(message) or _in_json_words(message)
     return FeedError(FeedErrorCode.INVALID_MESSAGE, message, path=path)
+
+
+def _in_json_words(message: str) -> str:
+    """Return what msgspec says with `number` for `int`, `float`, or both."""
+    message = message.replace("int | float", "number")
+    return _number_first.sub("Expected `number`", message).removesuffix(".0")

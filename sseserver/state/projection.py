@@ -10,8 +10,9 @@ per window, and the portfolio is valued when its update is built.
 
 from collections import Counter, OrderedDict
 from operator import attrgetter
-from typing import Final, Protocol
+from typing import Final
 
+from sseserver.config import LimitsConfig
 from sseserver.events import Event, JsonObject, Quote
 from sseserver.state.orders import Orders
 from sseserver.state.portfolio import Portfolio
@@ -20,22 +21,6 @@ from sseserver.state.watches import Watches
 
 MAX_AGENTS: Final = 10_000
 """Agents whose status is kept; a deployment has dozens, a feed that invents names no end."""
-
-
-class StateLimits(Protocol):
-    """The keys of the configuration's `limits` that bound this state (contract section 2)."""
-
-    @property
-    def max_instruments(self) -> int:
-        """Instruments with a last price."""
-
-    @property
-    def max_orders_per_user(self) -> int:
-        """Orders kept for one user."""
-
-    @property
-    def max_positions_per_user(self) -> int:
-        """Positions kept for one user."""
 
 
 class _Account:
@@ -73,7 +58,7 @@ class Projection:
         "position_count",
     )
 
-    def __init__(self, limits: StateLimits, max_users: int) -> None:
+    def __init__(self, limits: LimitsConfig, max_users: int) -> None:
         self._limits = limits
         self._max_users = max_users
         self._evictions: Counter[str] = Counter()

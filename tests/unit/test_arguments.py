@@ -1,7 +1,6 @@
 """Tests for `sseserver.arguments`."""
 
 import re
-from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -153,9 +152,9 @@ def test_wrong_arguments_are_refused(
 
 def test_a_command_can_refuse_what_only_it_can_judge(capsys: pytest.CaptureFixture[str]) -> None:
     """`refuse` ends the program as any argument error does."""
-    parsed: Namespace = parse(["publish"])
+    refuse = parse(["publish"]).refuse
     with pytest.raises(SystemExit) as raised:
-        parsed.refuse("no JSON")
+        refuse("no JSON")
 
     assert raised.value.code == 2
     assert capsys.readouterr().err.endswith("sseserver publish: error: no JSON\n")
@@ -178,7 +177,7 @@ def test_the_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
     """With a line on what each is for."""
     text = shown(capsys, "--help")
 
-    assert all(re.search(rf"^ +{command} +\w+", text, re.MULTILINE) for command in COMMANDS)
+    assert all(re.search(rf"^ +{command}\s+\w+", text, re.MULTILINE) for command in COMMANDS)
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS[:4]])

@@ -2,6 +2,8 @@
 
 import socket
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -18,11 +20,20 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "feed.sock"
 
 
-def give_stdin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, data: bytes) -> None:
-    """Make `data` standard input, as a shell's `<` does."""
-    file = tmp_path / "stdin"
-    file.write_bytes(data)
-    monkeypatch.setattr("sys.stdin", file.open())
+GiveStdin = Callable[[bytes], None]
+
+
+@pytest.fixture
+def give_stdin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GiveStdin]:
+    """Return a function that makes bytes standard input, as a shell's `<` does."""
+    with ExitStack() as stack:
+
+        def give(data: bytes) -> None:
+            file = tmp_path / "stdin"
+            file.write_bytes(data)
+            monkeypatch.setattr("sys.stdin", stack.enter_context(file.open()))
+
+        yield give
 
 
 @pytest.mark.parametrize(
@@ -118,11 +129,9 @@ def test_answers_are_escaped(path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().out == '{"ok":true,"x":"\\u009b2J"}\n'
 
 
-def test_standard_input_is_sent_line_by_line(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_standard_input_is_sent_line_by_line(path: Path, give_stdin: GiveStdin) -> None:
     """Every line goes out in order, blank ones left out, the last one without its newline too."""
-    give_stdin(monkeypatch, tmp_path, b'{"n":1}\n\n{"n":2}\r\n{"n":3}')
+    give_stdin(b'{"n":1}\n\n{"n":2}\r\n{"n":3}')
     received: list[bytes] = []
 
     with serving(path, answering(received)):
@@ -132,11 +141,9 @@ def test_standard_input_is_sent_line_by_line(
     assert [b'{"n":1,"ref":1}', b'{"n":2,"ref":2}', b'{"n":3,"ref":3}'] == received
 
 
-def test_empty_input_is_no_error(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_empty_input_is_no_error(path: Path, give_stdin: GiveStdin) -> None:
     """Nothing to publish is published."""
-    give_stdin(monkeypatch, tmp_path, b"")
+    give_stdin(b"")
     received: list[bytes] = []
 
     with serving(path, answering(received)):
@@ -146,11 +153,11 @@ def test_empty_input_is_no_error(
 
 
 def test_lines_are_sent_ahead_of_answers_up_to_the_window(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, give_stdin: GiveStdin
 ) -> None:
     """A window of lines is sent without any answer, and not much more than that."""
     total = 20 * MAX_UNANSWERED_LINES
-    give_stdin(monkeypatch, tmp_path, b'{"op":"ping","some":"words to fill a line"}\n' * total)
+    give_stdin(b'{"op":"ping","some":"words to fill a line"}\n' * total)
     most_per_chunk = 65536 // 44
     ahead: list[int] = []
 
@@ -174,13 +181,13 @@ def test_lines_are_sent_ahead_of_answers_up_to_the_window(
 
 def test_a_line_past_every_limit_is_left_out(
     path: Path,
-    tmp_path: Path,
+    give_stdin: GiveStdin,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A line that no server would take is named, the others are published, exit code 1."""
     monkeypatch.setattr(publish, "_MAX_LINE_BYTES", 30)
-    give_stdin(monkeypatch, tmp_path, b'{"n":1}\n{"n":"%b"}\n{"n":3}\n' % (b"x" * 40))
+    give_stdin(b'{"n":1}\n{"n":"%b"}\n{"n":3}\n' % (b"x" * 40))
     received: list[bytes] = []
 
     with serving(path, answering(received)):

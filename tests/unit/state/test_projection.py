@@ -1,25 +1,16 @@
 """The current state as a whole: `sseserver.state.projection`."""
 
-from typing import NamedTuple
-
 import pytest
 
+from sseserver.config import LimitsConfig
 from sseserver.errors import FeedError
 from sseserver.events import Event, JsonObject, Quote
 from sseserver.state.projection import MAX_AGENTS, Projection
 
 
-class Limits(NamedTuple):
-    """The part of the configuration that a projection reads."""
-
-    max_instruments: int = 100
-    max_orders_per_user: int = 10
-    max_positions_per_user: int = 10
-
-
-def make_projection(limits: Limits | None = None, max_users: int = 100) -> Projection:
+def make_projection(limits: LimitsConfig | None = None, max_users: int = 100) -> Projection:
     """Return an empty projection."""
-    return Projection(limits or Limits(), max_users)
+    return Projection(limits or LimitsConfig(), max_users)
 
 
 def make_order(order_id: str = "o-1", status: str = "new") -> JsonObject:
@@ -192,7 +183,7 @@ def test_quotes_after_an_id() -> None:
 
 def test_instruments_are_bounded() -> None:
     """Past the limit the longest silent instrument goes."""
-    projection = make_projection(Limits(max_instruments=2))
+    projection = make_projection(LimitsConfig(max_instruments=2))
     for event_id, symbol in enumerate(("A", "B", "A", "C")):
         projection.set_price(make_quote(event_id, symbol))
 
@@ -431,7 +422,7 @@ def test_a_user_with_nothing_is_forgotten() -> None:
 def test_counters_follow() -> None:
     """Users, orders and positions are counted through updates, puts, closes and evictions."""
     projection = make_projection(
-        Limits(max_orders_per_user=2, max_positions_per_user=2), max_users=2
+        LimitsConfig(max_orders_per_user=2, max_positions_per_user=2), max_users=2
     )
 
     def counters() -> tuple[int, int, int]:
@@ -451,7 +442,7 @@ def test_counters_follow() -> None:
 
 def test_evictions_are_taken_once() -> None:
     """Each kind is counted until it is taken; kinds without any are left out."""
-    projection = make_projection(Limits(max_orders_per_user=1, max_positions_per_user=1))
+    projection = make_projection(LimitsConfig(max_orders_per_user=1, max_positions_per_user=1))
     projection.put_orders("u-1", [make_order(f"o-{number}") for number in range(3)])
     projection.put_positions("u-1", [make_position(symbol) for symbol in "AB"], 1)
 
