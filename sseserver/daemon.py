@@ -191,7 +191,7 @@ class _Daemon:
             gc.set_threshold(*_GC_THRESHOLDS)
             host, port = http_socket.getsockname()[:2]
             listening = Listening(host, port, self._config.ingest.path)
-            _log.info("listening", host=host, port=port, ingest_path=listening.ingest_path)
+            logs.announce("listening", host=host, port=port, ingest_path=listening.ingest_path)
             feeding = None if feed is None else self._loop.create_task(feed(listening))
             if feeding is not None:
                 feeding.add_done_callback(self._note_feed_end)

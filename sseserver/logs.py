@@ -114,6 +114,19 @@ def set_level(level: str) -> None:
     _Logger.__bases__ = (structlog.make_filtering_bound_logger(level),)
 
 
+def announce(event: str, **fields: object) -> None:
+    """Write a line whatever the level: what somebody waits for, such as `listening`.
+
+    Source: contract section 1.
+    """
+    structlog.wrap_logger(_output, _processors, wrapper_class=_Unfiltered).info(event, **fields)
+
+
+class _Unfiltered(structlog.BoundLoggerBase):
+    def info(self, event: str, **fields: object) -> None:
+        self._proxy_to_logger("info", event, **fields)
+
+
 class _Output:
     """The end of every logger: writes whole lines, and outlives a stream that has gone.
 

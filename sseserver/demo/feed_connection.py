@@ -28,23 +28,22 @@ class FeedConnection:
         self._writer = writer
         self._last_ref = 0
         self._unanswered: dict[int, JsonObject] = {}
-        self._progress = asyncio.Condition()
+        # Serves who waits in turn: a flood of prices cannot keep the orders waiting.
+        self._window = asyncio.Semaphore(MAX_UNANSWERED_LINES)
+        self._is_settled = asyncio.Event()
 
     async def send(self, line: JsonObject) -> None:
         """Write one line; waits while too many are unanswered or the socket takes no more."""
-        await self._wait_for_answers(MAX_UNANSWERED_LINES - 1)
+        await self._window.acquire()
         self._last_ref += 1
         self._unanswered[self._last_ref] = line
+        self._is_settled.clear()
         self._writer.write(_encoder.encode(line | {"ref": self._last_ref}) + b"\n")
         await self._writer.drain()
 
     async def settle(self) -> None:
         """Wait until every line has been answered."""
-        await self._wait_for_answers(0)
-
-    async def _wait_for_answers(self, unanswered: int) -> None:
-        async with self._progress:
-            await self._progress.wait_for(lambda: len(self._unanswered) <= unanswered)
+        await self._is_settled.wait()
 
     async def read_answers(self) -> None:
         """Take answers for as long as the connection lives.
@@ -54,17 +53,22 @@ class FeedConnection:
         """
         while line := await self._reader.readline():
             answer: dict[str, Any] = msgspec.json.decode(line, type=dict[str, Any])
-            sent = self._unanswered.pop(answer.get("ref", 0), {})
+            sent = self._unanswered.pop(answer.get("ref", 0), None)
             if not answer["ok"]:
-                _log.error(
-                    "demo_line_refused",
-                    error=answer["error"],
-                    type=sent.get("type", sent.get("op")),
-                    data=_encoder.encode(sent.get("data")).decode(),
-                )
-            async with self._progress:
-                self._progress.notify_all()
+                self._log_refusal(answer["error"], sent or {})
+            if sent is not None:
+                self._window.release()
+            if not self._unanswered:
+                self._is_settled.set()
         raise ConnectionError("the server closed the ingest connection")
+
+    def _log_refusal(self, error: JsonObject, sent: JsonObject) -> None:
+        _log.error(
+            "demo_line_refused",
+            error=error,
+            type=sent.get("type", sent.get("op")),
+            data=_encoder.encode(sent.get("data")).decode(),
+        )
 
     def close(self) -> None:
         """Close the connection; lines without an answer may not have been taken."""

@@ -150,7 +150,10 @@ async def test_4_event_deduplication_with_event_ids(tmp_path: Path) -> None:
             server.stream("/api/stream/alerts", session="s-1") as first,
             server.stream("/api/stream/alerts", session="s-1") as second,
         ):
-            connected = {(await first.expect("connected")).id, (await second.expect("connected")).id}
+            connected = {
+                (await first.expect("connected")).id,
+                (await second.expect("connected")).id,
+            }
             published = [
                 await feed.publish(
                     "alert:new",

@@ -88,7 +88,7 @@ class Core:
         return connection
 
 
-def request_for(
+def request_for(  # noqa: PLR0913 - what a request may say
     stream: str = "alerts",
     user_id: str | None = "user-1",
     *,

@@ -81,7 +81,9 @@ class Daemon:
         finally:
             await client.close()
 
-    async def request(self, method: str, path: str, **options: Any) -> "tuple[int, dict[str, str], bytes]":
+    async def request(
+        self, method: str, path: str, **options: Any
+    ) -> "tuple[int, dict[str, str], bytes]":
         """Make a request on a connection of its own: status, headers, body."""
         return await http_request(self.port, method, path, **options)
 

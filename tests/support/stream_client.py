@@ -89,7 +89,7 @@ class StreamClient:
         self._decoder: Any = None
 
     @classmethod
-    async def connect(
+    async def connect(  # noqa: PLR0913 - what a request may say
         cls,
         port: int,
         path: str,
@@ -218,8 +218,8 @@ async def http_request(
         writer.close()
     raw_head, _, rest = answer.partition(b"\r\n\r\n")
     status_line, *header_lines = raw_head.decode("latin-1").split("\r\n")
-    fields = dict(
-        (name.lower(), value.strip())
+    fields = {
+        name.lower(): value.strip()
         for name, _, value in (line.partition(":") for line in header_lines)
-    )
+    }
     return int(status_line.split(" ")[1]), fields, rest

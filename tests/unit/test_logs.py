@@ -543,3 +543,17 @@ def test_a_library_that_reports_an_exception_without_one_is_no_trouble() -> None
     logging.getLogger("some.library").error("failed", exc_info=sys.exc_info())
 
     assert json.loads(stream.getvalue())["message"] == "failed"
+
+
+# ---- announcements ----------------------------------------------------------------------
+
+
+def test_an_announcement_is_written_whatever_the_level() -> None:
+    """`listening` is waited for by other programs: no level hides it."""
+    stream = StringIO()
+    logs.configure("error", "json", stream)
+    logs.announce("listening", port=8080)
+    line = json.loads(stream.getvalue())
+    del line["timestamp"]
+
+    assert line == {"level": "info", "event": "listening", "port": 8080}

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,20 +33,25 @@ class FakeIngestPort:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Read lines and answer each in order."""
-        answered = asyncio.create_task(self._answer(refs := asyncio.Queue(), writer))
+        refs: asyncio.Queue[tuple[int, dict[str, Any]]] = asyncio.Queue()
+        answered = asyncio.create_task(self._answer(refs, writer))
         try:
-            while line := await reader.readline():
-                message = msgspec.json.decode(line)
-                await refs.put((message.pop("ref"), message))
-                async with self._grown:
-                    self.lines.append(message)
-                    self.raw.append(line)
-                    self._grown.notify_all()
-                if len(self.lines) == self.closes_after:
-                    break
+            with suppress(ConnectionError):  # the feed left while it was answered
+                await self._read(reader, refs)
         finally:
             answered.cancel()
             writer.close()
+
+    async def _read(
+        self, reader: asyncio.StreamReader, refs: asyncio.Queue[tuple[int, dict[str, Any]]]
+    ) -> None:
+        while len(self.lines) != self.closes_after and (line := await reader.readline()):
+            message = msgspec.json.decode(line)
+            await refs.put((message.pop("ref"), message))
+            async with self._grown:
+                self.lines.append(message)
+                self.raw.append(line)
+                self._grown.notify_all()
 
     async def _answer(
         self, refs: asyncio.Queue[tuple[int, dict[str, Any]]], writer: asyncio.StreamWriter

@@ -152,16 +152,16 @@ def test_what_the_banner_shows_works(tmp_path: Path) -> None:
                 method, words[-1], headers={"Cookie": cookies}, trust_env=False
             ) as response:
                 assert response.status_code == 200, words
-        for words in commands(text, "sseserver"):
-            if words[1] == "publish":
-                publishing = subprocess.run(
-                    [sys.executable, "-m", *words], check=False, capture_output=True, text=True
-                )
+        _, publish = commands(text, "sseserver")
+        published = subprocess.run(
+            [sys.executable, "-m", *publish], check=False, capture_output=True, text=True
+        )
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
 
-    assert (0, "") == (publishing.returncode, publishing.stderr)
-    assert (0, "", "") == (process.returncode, out, err)
+    assert (0, "") == (published.returncode, published.stderr)
+    assert (0, "") == (process.returncode, err)
+    assert "demo_" not in out  # no line was refused, the feed did not end
 
 
 def test_recorded_quotes_reach_a_client_in_order(tmp_path: Path) -> None:
@@ -171,7 +171,9 @@ def test_recorded_quotes_reach_a_client_in_order(tmp_path: Path) -> None:
     with demo(tmp_path, "--quotes", "q.csv", "--speed", "20") as (process, text):
         url = commands(text, "curl")[0][-1]
         seen = []
-        with httpx.stream("GET", url, trust_env=False, timeout=20) as response:
+        # Not zstd: httpx 0.28 fails on a second frame.
+        headers = {"Accept-Encoding": "gzip"}
+        with httpx.stream("GET", url, headers=headers, trust_env=False) as response:
             for line in response.iter_lines():
                 if match := re.match(r'data: \{"symbol":"S(\d)","price":(\d\.5),', line):
                     assert float(match[2]) == int(match[1]) + 0.5

@@ -160,17 +160,14 @@ async def test_recorded_quotes_come_in_the_files_order_over_and_over(
     assert [("demo_quotes_begin_anew", 3)] * 2 == [(log["event"], log["rows"]) for log in logs]
 
 
-@pytest.mark.parametrize(("speed", "seconds"), [(10.0, 0.1), (100.0, 0.01)])
-async def test_recorded_quotes_keep_their_distance_divided_by_the_speed(
-    tmp_path: Path, speed: float, seconds: float
-) -> None:
-    """A second of the recording takes its part of a second, and never less."""
-    file = write_quotes(tmp_path / "quotes.csv", ("01", "A"), ("02", "B"))
+async def test_recorded_quotes_keep_their_distance_divided_by_the_speed(tmp_path: Path) -> None:
+    """Ten seconds of the recording at 100 times its speed take a tenth of a second."""
+    file = write_quotes(tmp_path / "quotes.csv", ("01", "A"), ("11", "B"))
     loop = asyncio.get_running_loop()
     started = loop.time()
-    await take(replayed_quotes(file, speed), 2)
+    await take(replayed_quotes(file, 100.0), 2)
 
-    assert seconds - 0.001 <= loop.time() - started < seconds + 1.0
+    assert 0.099 <= loop.time() - started < 9.0  # no clock but this one; the margin is for it
 
 
 async def test_a_file_that_gets_damaged_is_an_error(tmp_path: Path) -> None:

@@ -74,6 +74,24 @@ async def test_only_so_many_lines_are_unanswered(path: Path) -> None:
     assert port.lines[-1] == {"op": "last"}
 
 
+async def test_who_waits_is_served_in_turn(path: Path) -> None:
+    """One sender that never stops cannot keep another one waiting."""
+    async with connected(path) as (port, connection):
+
+        async def flood() -> None:
+            while True:
+                await connection.send({"op": "flood"})
+
+        flooding = asyncio.create_task(flood())
+        await port.until(lambda: len(port.lines) > 2 * MAX_UNANSWERED_LINES)
+        for _ in range(10):
+            await connection.send({"op": "other"})
+        await port.until(lambda: port.lines.count({"op": "other"}) == 10)
+        flooding.cancel()
+
+    assert len(port.lines) < 20 * MAX_UNANSWERED_LINES
+
+
 async def test_a_refused_line_is_logged_and_the_rest_goes_on(path: Path) -> None:
     """The log line has the error and what was refused, but never a session ID."""
     with capture_logs() as logs:
