@@ -76,11 +76,11 @@ def _load_config(arguments: Namespace) -> "Config":
     Raises:
         ConfigError: It has problems, or protected mode refuses it.
     """
-    from sseserver import config
+    from sseserver import config_loading
 
     flags = {key: getattr(arguments, option) for option, key in _FLAGS.items()}
-    loaded = config.load(arguments.config, os.environ, flags)
-    refusals = config.start_refusals(loaded)
+    loaded = config_loading.load(arguments.config, os.environ, flags)
+    refusals = config_loading.start_refusals(loaded)
     if refusals:
         raise ConfigError(refusals)
     return loaded
@@ -110,7 +110,7 @@ def _demo(arguments: Namespace) -> int:
 
 
 def _publish(arguments: Namespace) -> int:
-    from sseserver import config
+    from sseserver import config_loading
     from sseserver.client import publish
 
     if arguments.user is not None and arguments.type is None:
@@ -121,7 +121,7 @@ def _publish(arguments: Namespace) -> int:
         arguments.refuse("give the event as JSON, or - to type lines")
     if text is not None and not text.strip():
         arguments.refuse("JSON is empty")
-    path = config.load(None, os.environ, {"ingest.path": arguments.ingest}).ingest.path
+    path = config_loading.load(None, os.environ, {"ingest.path": arguments.ingest}).ingest.path
     return publish.run(path, None if text == "-" else text, arguments.type, arguments.user)
 
 
@@ -134,10 +134,10 @@ def _tail(arguments: Namespace) -> int:
 
 
 def _check_config(arguments: Namespace) -> int:
-    from sseserver import config
+    from sseserver import config_loading
 
     # The file alone: what the environment of this terminal says is not its fault.
-    refusals = config.start_refusals(config.load(arguments.file, {}, {}))
+    refusals = config_loading.start_refusals(config_loading.load(arguments.file, {}, {}))
     if refusals:
         raise ConfigError(refusals)
     sys.stdout.write(f"{arguments.file}: no problems\n")

@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from sseserver import config
+from sseserver import config_loading
 from sseserver.config import Config
 from sseserver.delivery.timer_wheel import TimerWheel
 from sseserver.events import EVENT_TYPES, STREAM_TOPICS, Event, Quote
@@ -19,7 +19,7 @@ from tests.support.fake_connection import FakeConnection
 
 def configured(settings: Mapping[str, Any] | None = None) -> Config:
     """Return the default configuration with some keys set."""
-    return config.load(None, {}, dict(settings or {}))
+    return config_loading.load(None, {}, dict(settings or {}))
 
 
 class Core:
