@@ -1,7 +1,9 @@
 """The `demo` command itself: the server with a feed inside, and what it prints."""
 
+import os
 import random
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -63,7 +65,7 @@ def serve(
 
     async def feed(listening: daemon.Listening) -> None:
         def print_banner() -> None:
-            sys.stdout.write(banner(listening, config, quotes))
+            sys.stdout.write(banner(listening, config, quotes, own_words()))
             sys.stdout.flush()
 
         market = (
@@ -76,7 +78,19 @@ def serve(
     return daemon.serve(config, reload=reload, feed=feed)
 
 
-def banner(listening: daemon.Listening, config: Config, quotes: QuotesFile | None) -> str:
+def own_words() -> str:
+    """Return the words that start this program again from the same folder."""
+    if shutil.which("sseserver") is not None:
+        return "sseserver"
+    script = Path(sys.argv[0])
+    if script.name == "sseserver":
+        return shlex.quote(os.path.relpath(script))
+    return f"{shlex.quote(sys.executable)} -m sseserver"
+
+
+def banner(
+    listening: daemon.Listening, config: Config, quotes: QuotesFile | None, program: str
+) -> str:
     """Return what to try, as lines that work when they are pasted into a shell."""
     base = f"{'https' if config.server.tls_cert else 'http'}://{_address(listening)}"
     streams = f"{base}/api/stream"
@@ -107,9 +121,9 @@ What {user.user_id} sees (positions, alerts, ai-decisions likewise):
   curl -N --cookie {cookie} {streams}/orders
   curl -N --cookie {cookie} {streams}/strategies/{user.strategy_id}
 The same, to be read:
-  sseserver tail {trading} --cookie {cookie}
+  {program} tail {trading} --cookie {cookie}
 An event of your own, and one to everybody:
-  sseserver publish --ingest {ingest} --type alert:new --user {user.user_id} {alert}
+  {program} publish --ingest {ingest} --type alert:new --user {user.user_id} {alert}
   curl -X POST --cookie {admin_cookie} {streams}/test
 
 Session cookies: {users}

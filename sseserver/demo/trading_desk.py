@@ -10,10 +10,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
-from typing import Final, NamedTuple
+from typing import Final
 
 from sseserver.demo.accounts import Trader
 from sseserver.demo.commentary import Commentary, Intent, Side, feed_line
+from sseserver.demo.holding import FLAT, Holding, fill_holding, round_average, tick_of
 from sseserver.demo.market import MarketQuote
 from sseserver.events import JsonObject
 
@@ -28,17 +29,6 @@ _WARNING_CHANCE: Final = 0.02
 
 _CENT: Final = Decimal("0.01")
 _PRECISION: Final = 80  # significant digits; a price has at most 24, a quantity that and 5 more
-_AVERAGE_DIGITS: Final = 2  # decimals that an average price may have beyond those of the quotes
-
-
-class Holding(NamedTuple):
-    """What one user holds of one instrument; a negative quantity is a short."""
-
-    quantity: int
-    entry_price: Decimal
-
-
-FLAT: Final = Holding(0, Decimal(0))
 
 
 @dataclass(slots=True)
@@ -58,7 +48,7 @@ class _Order:
 
     def average_price(self) -> Decimal:
         """Return the average price of the fills so far."""
-        return _round_average(self.cost / self.filled, self.cost)
+        return round_average(self.cost / self.filled, self.cost)
 
     def data(self, status: str) -> JsonObject:
         """Return the payload of `order:update`."""
@@ -75,41 +65,6 @@ class _Order:
         if self.limit_price is not None:
             data["limitPrice"] = self.limit_price
         return data
-
-
-def fill_holding(held: Holding, change: int, price: Decimal) -> tuple[Holding, Decimal | None]:
-    """Return what is held after a fill, and the profit realised when it closed something.
-
-    Args:
-        held: What was held before.
-        change: Quantity bought (positive) or sold (negative), not 0.
-        price: Price of the fill.
-    """
-    quantity = held.quantity + change
-    if held.quantity * change >= 0:
-        cost = held.entry_price * held.quantity + price * change
-        return Holding(quantity, _round_average(cost / quantity, price)), None
-    closed = min(abs(held.quantity), abs(change)) * (1 if held.quantity > 0 else -1)
-    realized = ((price - held.entry_price) * closed).quantize(_CENT, ROUND_HALF_EVEN)
-    if quantity == 0:
-        return FLAT, realized
-    is_flip = (quantity > 0) != (held.quantity > 0)
-    return Holding(quantity, price if is_flip else held.entry_price), realized
-
-
-def _round_average(average: Decimal, price: Decimal) -> Decimal:
-    """Return an average of prices like `price`, with some more decimals where it needs them."""
-    tick = _tick(price)
-    rounded = average.quantize(tick.scaleb(-_AVERAGE_DIGITS), ROUND_HALF_EVEN)
-    in_ticks = average.quantize(tick, ROUND_HALF_EVEN)
-    return in_ticks if in_ticks == rounded else rounded
-
-
-def _tick(price: Decimal) -> Decimal:
-    """Return the smallest step that the digits of a price show."""
-    exponent = price.as_tuple().exponent
-    assert isinstance(exponent, int), "prices are finite"
-    return Decimal(1).scaleb(min(exponent, 0))
 
 
 class TradingDesk:
@@ -208,7 +163,7 @@ class TradingDesk:
 
     def _limit_price(self, quote: MarketQuote, side: Side) -> Decimal:
         """Return a price some ticks or spreads better than the other side asks."""
-        tick = _tick(quote.bid)
+        tick = tick_of(quote.bid)
         step = max(abs(quote.ask - quote.bid), tick) * self._rng.randint(0, 4)
         if side == "buy":
             return max(quote.ask - step, tick)

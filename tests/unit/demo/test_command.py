@@ -15,9 +15,10 @@ import httpx
 import msgspec
 import pytest
 
-from sseserver.config import Config, load
+from sseserver.config import Config
+from sseserver.config_loading import load
 from sseserver.daemon import Listening
-from sseserver.demo.command import adapt, banner
+from sseserver.demo.command import adapt, banner, own_words
 from sseserver.demo.recorded_quotes import QuotesFile
 
 LISTENING = Listening("127.0.0.1", 8080, "/run/feed.sock")
@@ -64,9 +65,26 @@ def test_only_the_default_level_is_quietened(
     assert adapted == adapt(config, asked_for_level=asked_for_level).log.level
 
 
+def test_the_banner_names_the_program_as_it_was_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Off the search path its own file is named, and its interpreter where there is none."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", [str(Path(".venv/bin/sseserver").absolute())])
+    by_script = own_words()
+    monkeypatch.setattr(sys, "argv", ["/somewhere/__main__.py"])
+    by_module = own_words()
+    program = tmp_path / "sseserver"
+    program.touch(mode=0o755)
+
+    assert by_script == ".venv/bin/sseserver"
+    assert by_module == f"{shlex.quote(sys.executable)} -m sseserver"
+    assert own_words() == "sseserver"
+
+
 def test_the_banner_has_address_market_and_sessions() -> None:
     """Where the server is, what it shows, and a cookie for each user."""
-    text = banner(LISTENING, Config(), None)
+    text = banner(LISTENING, Config(), None, "sseserver")
 
     assert "sseserver demo at http://127.0.0.1:8080: a simulated market of 12 symbols" in text
     assert re.findall(r"session=demo-\w+-session", text.split("Session cookies:")[1]) == [
@@ -79,7 +97,7 @@ def test_the_banner_has_address_market_and_sessions() -> None:
 
 def test_the_banner_says_what_is_replayed() -> None:
     """Recorded quotes are summed up, and their symbols are the example."""
-    text = banner(LISTENING, Config(), QuotesFile(Path("q.csv"), 1234567, ("SPY", "IBM", "AIG")))
+    text = banner(LISTENING, Config(), QuotesFile(Path("q.csv"), 1234567, ("SPY", "IBM", "AIG")), "sseserver")
 
     assert ": 1,234,567 recorded quotes of 3 symbols, " in text
     assert "prices?symbols=SPY,IBM'" in text
@@ -90,7 +108,7 @@ def test_the_banner_follows_the_configuration() -> None:
     config = configured(auth__cookie_name="sid")
     server = msgspec.structs.replace(config.server, tls_cert="cert.pem", tls_key="key.pem")
     config = msgspec.structs.replace(config, server=server)
-    text = banner(LISTENING._replace(ingest_path="my feed.sock"), config, None)
+    text = banner(LISTENING._replace(ingest_path="my feed.sock"), config, None, "sseserver")
 
     assert "--cookie sid=demo-alice-session https://127.0.0.1:8080/api/stream/orders\n" in text
     assert f"--ingest '{Path.cwd()}/my feed.sock' " in text
@@ -112,7 +130,7 @@ def test_the_banner_warns_where_others_can_reach_it(
     host: str, address: str, is_local: bool
 ) -> None:
     """Fixed sessions are no secret, which matters once the address is not loopback."""
-    text = banner(LISTENING._replace(host=host), Config(), None)
+    text = banner(LISTENING._replace(host=host), Config(), None, "sseserver")
 
     assert f"http://{address}:8080/api/stream/orders" in text
     assert is_local == ("they are no secret" not in text)
@@ -152,9 +170,9 @@ def test_what_the_banner_shows_works(tmp_path: Path) -> None:
                 method, words[-1], headers={"Cookie": cookies}, trust_env=False
             ) as response:
                 assert response.status_code == 200, words
-        _, publish = commands(text, "sseserver")
+        publish = next(line for line in text.splitlines() if " publish --ingest " in line)
         published = subprocess.run(
-            [sys.executable, "-m", *publish], check=False, capture_output=True, text=True
+            shlex.split(publish), cwd=tmp_path, check=False, capture_output=True, text=True
         )
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
