@@ -17,9 +17,9 @@ import msgspec
 from sseserver.config_rules import (
     HOST,
     HOSTS,
+    LATER,
     NETWORKS,
     ORIGINS,
-    LATER,
     Rule,
     check_path,
     list_of,

@@ -58,7 +58,7 @@ class Counters:
         "delivered_events",
         "delivery_latency",
         "evicted_connections",
-        "failed_writes",
+        "failed_deliveries",
         "published_events",
         "refused_lines",
         "refused_streams",
@@ -77,7 +77,7 @@ class Counters:
         self.delivered_events = 0
         self.delivery_latency = Histogram()
         self.evicted_connections = 0
-        self.failed_writes = 0
+        self.failed_deliveries = 0
         self.published_events: dict[str, int] = {}
         self.refused_lines = 0
         self.refused_streams = 0

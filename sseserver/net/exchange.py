@@ -1,6 +1,8 @@
 """A request and what is answered: the values that pass between protocol and endpoints."""
 
 from collections.abc import Mapping, Sequence
+from email.utils import formatdate
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import orjson
@@ -10,6 +12,8 @@ from sseserver.hub.subscription import StreamRequest
 from sseserver.wire.http_message import Target, error_body
 
 CORRELATION_HEADER: Final = "X-Correlation-ID"
+
+_NOT_STORED: Final = ("Cache-Control", "no-store")
 
 
 class Request(NamedTuple):
@@ -52,7 +56,10 @@ class Request(NamedTuple):
 
 
 class Response(NamedTuple):
-    """A whole answer; the protocol adds framing and `Date`."""
+    """A whole answer; the protocol adds framing and `Date`.
+
+    With `closes` the connection ends after it.
+    """
 
     status: int
     headers: Sequence[tuple[str, str]]
@@ -67,14 +74,16 @@ class StreamOpening(NamedTuple):
     head: bytes
 
 
-def json_response(
-    status: int, payload: JsonObject, headers: Sequence[tuple[str, str]] = ()
-) -> Response:
+@lru_cache(maxsize=1)
+def http_date(epoch_seconds: int) -> str:
+    """Return the value of `Date`, made once a second (RFC 9110 section 5.6.7)."""
+    return formatdate(epoch_seconds, usegmt=True)
+
+
+def json_response(status: int, payload: JsonObject) -> Response:
     """Return a JSON answer."""
     return Response(
-        status,
-        (*headers, ("Content-Type", "application/json"), ("Cache-Control", "no-store")),
-        orjson.dumps(payload),
+        status, (("Content-Type", "application/json"), _NOT_STORED), orjson.dumps(payload)
     )
 
 
@@ -84,7 +93,7 @@ def error_response(
     """Return an error in the specification's JSON shape."""
     return Response(
         status,
-        (*headers, ("Content-Type", "application/json"), ("Cache-Control", "no-store")),
+        (*headers, ("Content-Type", "application/json"), _NOT_STORED),
         error_body(status, message),
         closes,
     )

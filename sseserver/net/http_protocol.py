@@ -1,42 +1,40 @@
 """HTTP/1.1 and 1.0 on one connection, up to the moment a stream takes it over.
 
-Each head is checked raw before h11 sees it (`wire.request_head`), and h11 is fed one request at
-a time: what follows stays in our buffer, so that a pipelined request is checked like the first.
 Endpoints answer at once, so requests are never in flight: a connection is reading a request or
-idle.
+idle. The work of one loop turn is bounded, reading is paused while answers are not taken, and
+every complete request gets an answer (contract sections 4 and 6).
 
-The work of one loop turn is bounded, reading is paused while answers are not taken, and every
-complete request gets an answer (contract sections 4 and 6).
+What is a request is `net.request_reader`, how a connection ends `net.closing`.
 """
 
 import asyncio
-import time
-from email.utils import formatdate
 from typing import Final, Protocol, cast
 
 import h11
 
 from sseserver.errors import RequestError
+from sseserver.net.closing import LINGER_SECONDS, Closing
 from sseserver.net.connections import Connections
-from sseserver.net.exchange import Request, Response, StreamOpening
+from sseserver.net.exchange import Request, Response, StreamOpening, http_date
+from sseserver.net.request_reader import RequestReader
 from sseserver.net.socket_options import OptionSocket, set_client_options
-from sseserver.wire.http_message import is_valid_correlation_id, parse_target
-from sseserver.wire.request_head import check_head, check_head_so_far
+from sseserver.wire.http_message import is_valid_correlation_id, parse_target, reason_phrase
 
 MAX_REQUESTS_PER_TURN: Final = 16
 """Pipelined requests answered before other connections get their turn."""
 
-LINGER_SECONDS: Final = 2.0
-"""How long a peer may go on sending after an answer that ends the connection."""
+FIRST_REQUEST_SECONDS: Final = 1.0
+"""How long a drain waits for the first request of a connection: a browser whose connection is
+closed without a byte repeats its request at once (field notes D3)."""
 
-_OVERHEAD_BYTES: Final = 16_384
-"""Chunk sizes, extensions and trailers of one chunked body, in all."""
-
-_END_OF_HEAD: Final = b"\r\n\r\n"
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Endpoints(Protocol):
     """What the protocol asks of the endpoints."""
+
+    is_draining: bool
+    """No connection is kept: answers end theirs."""
 
     def answer(self, request: Request) -> Response | StreamOpening:
         """Return the answer to a request; raises nothing."""
@@ -65,19 +63,15 @@ class HttpProtocol(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_body",
-        "_buffer",
+        "_closing",
         "_connections",
         "_deadline",
         "_endpoints",
-        "_expected_bytes",
-        "_h11",
-        "_head",
-        "_is_closing",
+        "_has_answered",
+        "_is_done",
         "_is_paused",
         "_is_tls",
-        "_raw_body_bytes",
-        "_scanned",
+        "_reader",
         "_started_at",
         "_transport",
         "timer_slot",
@@ -87,23 +81,21 @@ class HttpProtocol(asyncio.Protocol):
         self._endpoints = endpoints
         self._connections = connections
         self._is_tls = is_tls
-        self._buffer = bytearray()
-        self._scanned = 0
-        self._h11 = h11.Connection(h11.SERVER)
-        self._head: h11.Request | None = None
-        self._body = bytearray()
-        self._raw_body_bytes = 0
-        self._expected_bytes: int | None = None
-        self._started_at: float | None = None
+        self._reader = RequestReader()
+        self._started_at: float | None = None  # of the request under way
         self._deadline = 0.0
-        self._is_closing = False
+        self._has_answered = False
         self._is_paused = False
+        self._is_done = False  # nothing is read here any more: ended, lost or handed over
+        self._closing: Closing | None = None
         self.timer_slot = -1
 
     @property
     def is_idle(self) -> bool:
         """Whether no request is under way."""
         return self._started_at is None
+
+    # ---- called by the transport ----
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start to wait for the first request."""
@@ -112,15 +104,15 @@ class HttpProtocol(asyncio.Protocol):
         if sock is not None:
             set_client_options(sock)
         self._connections.register(self)
-        self._wait_until(time.monotonic() + self._connections.server.http_idle_seconds)
+        self._wait_until(self._now() + self._first_request_seconds())
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of requests."""
-        if self._is_closing:
+        if self._is_done:
             return
-        self._buffer += data
+        self._reader.feed(data)
         if self._started_at is None:
-            self._started_at = time.monotonic()
+            self._started_at = self._now()
         self._read_requests()
 
     def eof_received(self) -> bool:
@@ -128,155 +120,83 @@ class HttpProtocol(asyncio.Protocol):
         return False
 
     def pause_writing(self) -> None:
-        """Stop to answer while answers are not taken."""
+        """Stop to answer while answers are not taken, for as long as one may be idle."""
         self._is_paused = True
-        self._transport.pause_reading()
+        if not self._is_done:
+            self._transport.pause_reading()
+            self._wait_until(self._now() + self._connections.server.http_idle_seconds)
 
     def resume_writing(self) -> None:
         """Go on with the requests that have arrived."""
         self._is_paused = False
-        if not self._is_closing:
+        if not self._is_done:
+            if self._started_at is not None:  # reading was paused: the time was not the peer's
+                self._started_at = self._now()
             self._transport.resume_reading()
             self._read_requests()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
-        self._is_closing = True
         self._forget()
 
+    # ---- called by the timer wheel, the roster and the drain ----
+
     def on_timer(self, now: float) -> float | None:
-        """Answer 408 to a request that takes too long, close what is idle or lingers."""
+        """Answer 408 to a request that takes too long, end what is idle or does not read."""
+        if self._closing is not None:
+            return self._closing.look(now)
         if now < self._deadline:
             return self._deadline
-        if self._is_closing or self._started_at is None:
-            self._transport.abort() if self._is_closing else self._transport.close()
-            return None
-        self._refuse(RequestError(408, "The request did not arrive in time", is_framing=True))
+        if self._is_paused:
+            self.drop()
+        elif self._started_at is None:
+            self._close(now)
+        else:
+            self._refuse(RequestError(408, "The request did not arrive in time", is_framing=True))
         return None
 
     def drop(self) -> None:
         """Close at once."""
-        self._is_closing = True
+        self._forget()
         self._transport.abort()
 
     def close_when_idle(self) -> None:
-        """Close a connection with no request; one under way is answered and then closed."""
-        if self._started_at is None:
-            self._is_closing = True
-            self._transport.close()
+        """Close a connection with no request; the endpoints end one under way, when draining."""
+        if self._is_done or self._started_at is not None:
+            return
+        now = self._now()
+        if self._has_answered:
+            self._close(now)
+        else:
+            self._wait_until(now + self._first_request_seconds())
+
+    # ---- requests ----
 
     def _read_requests(self) -> None:
         for _ in range(MAX_REQUESTS_PER_TURN):
-            if self._is_closing or self._is_paused:
+            if self._is_done or self._is_paused:
                 return
             try:
-                request = self._next_request()
+                if not self._reader.read(self._connections.server):
+                    self._wait_for_more()
+                    return
+                request = self._request()
             except RequestError as error:
                 self._refuse(error)
                 continue
-            if request is None:
-                self._wait_for_more()
-                return
             self._answer(request)
-        if self._buffer and not self._is_closing:
+        if self._reader.has_bytes and not self._is_done:
             self._transport.pause_reading()
             asyncio.get_running_loop().call_soon(self._go_on)
 
     def _go_on(self) -> None:
-        if not self._is_closing and not self._is_paused:
+        if not self._is_done and not self._is_paused:
             self._transport.resume_reading()
             self._read_requests()
 
-    def _next_request(self) -> Request | None:
-        """Return the next complete request, or None when bytes are missing.
-
-        Raises:
-            RequestError: It can never become one that is answered.
-        """
-        if self._head is None:
-            self._read_head()
-            if self._head is None:
-                return None
-        try:
-            if not self._read_body():
-                return None
-        except h11.RemoteProtocolError as error:
-            raise _framing_error(error) from error
-        return self._complete()
-
-    def _read_head(self) -> None:
-        buffer = self._buffer
-        while buffer.startswith(b"\r\n"):
-            del buffer[:2]
-        max_bytes = self._connections.server.max_header_bytes
-        end = buffer.find(_END_OF_HEAD, max(0, self._scanned - 3))
-        if end < 0:
-            check_head_so_far(buffer, self._scanned)
-            self._scanned = len(buffer)
-        size = len(buffer) if end < 0 else end + len(_END_OF_HEAD)
-        if size > max_bytes:
-            line_end = buffer.find(b"\r\n")
-            if not 0 <= line_end <= max_bytes:
-                raise RequestError(414, "The request line is too long", is_framing=True)
-            raise RequestError(431, "The request head is too large", is_framing=True)
-        if end < 0:
-            return
-        head = bytes(buffer[:size])
-        check_head(head)
-        del buffer[:size]
-        self._scanned = 0
-        try:
-            self._h11.receive_data(head)
-            event = self._h11.next_event()
-        except h11.RemoteProtocolError as error:
-            raise _framing_error(error) from error
-        assert isinstance(event, h11.Request), "a complete head is a request"
-        self._head = event
-        self._begin_body(event)
-
-    def _begin_body(self, head: h11.Request) -> None:
-        length = next((value for name, value in head.headers if name == b"content-length"), None)
-        self._expected_bytes = None if length is None else int(length)
-        if self._expected_bytes is not None:
-            self._check_body_size(self._expected_bytes)
-        if self._h11.they_are_waiting_for_100_continue:
-            informational = h11.InformationalResponse(status_code=100, headers=[])
-            self._transport.write(self._h11.send(informational) or b"")
-
-    def _read_body(self) -> bool:
-        """Feed h11 what belongs to this request; True when it is complete."""
-        while True:
-            event = self._h11.next_event()
-            if isinstance(event, h11.Data):
-                self._body += event.data
-                self._check_body_size(len(self._body))
-            elif isinstance(event, h11.EndOfMessage):
-                self._buffer[:0] = self._h11.trailing_data[0]
-                return True
-            elif not self._feed_body():
-                return False
-
-    def _feed_body(self) -> bool:
-        buffer = self._buffer
-        size = len(buffer)
-        if self._expected_bytes is not None:
-            size = min(size, self._expected_bytes - self._raw_body_bytes)
-        if not size:
-            return False
-        if self._raw_body_bytes > self._connections.server.max_body_bytes + _OVERHEAD_BYTES:
-            raise RequestError(413, "The request body is too large", is_framing=True)
-        self._raw_body_bytes += size
-        self._h11.receive_data(bytes(buffer[:size]))
-        del buffer[:size]
-        return True
-
-    def _check_body_size(self, size: int) -> None:
-        if size > self._connections.server.max_body_bytes:
-            raise RequestError(413, "The request body is too large", is_framing=True)
-
-    def _complete(self) -> Request:
-        head = self._head
-        assert head is not None, "the head comes before the body"
+    def _request(self) -> Request:
+        head = self._reader.head
+        assert head is not None, "a request that is complete has a head"
         headers: dict[str, list[str]] = {}
         for name, value in head.headers:
             headers.setdefault(name.decode("ascii"), []).append(value.decode("latin-1"))
@@ -285,7 +205,7 @@ class HttpProtocol(asyncio.Protocol):
             head.method.decode("ascii"),
             parse_target(head.target),
             headers,
-            bytes(self._body),
+            self._reader.body,
             head.http_version != b"1.0",
             self._is_tls,
             str(peer[0]) if peer else "",
@@ -296,59 +216,62 @@ class HttpProtocol(asyncio.Protocol):
         self._connections.counters.requests += 1
         answer = self._endpoints.answer(request)
         if isinstance(answer, StreamOpening):
-            self._is_closing = True
             self._forget()
             self._endpoints.open_stream(self._transport, answer)
-            return
-        self._send(answer, is_head_request=request.method == "HEAD")
-        if not self._is_closing:
-            self._next_cycle()
+        else:
+            self._send(answer)
 
     def _refuse(self, error: RequestError) -> None:
         origin = self._header(b"origin")
-        response = self._endpoints.refuse(error, self._correlation_id(), origin)
-        self._send(response)
-        if not self._is_closing:
-            self._next_cycle()
+        self._send(self._endpoints.refuse(error, self._correlation_id(), origin))
 
-    def _send(self, response: Response, *, is_head_request: bool = False) -> None:
+    def _send(self, response: Response) -> None:
+        """Write an answer, and be ready for the next request or end the connection."""
         headers = [
             *response.headers,
-            ("Content-Length", str(len(response.body))),
-            ("Date", formatdate(usegmt=True)),
+            ("Date", http_date(self._connections.clock.wall_ms() // 1000)),
         ]
+        if response.status != 204:  # RFC 9110 section 8.6
+            headers.append(("Content-Length", str(len(response.body))))
         if response.closes:
             headers.append(("Connection", "close"))
-        event = h11.Response(status_code=response.status, headers=headers)
-        parts = [self._h11.send(event)]
-        if response.body and not is_head_request:
-            parts.append(self._h11.send(h11.Data(data=response.body)))
-        parts.append(self._h11.send(h11.EndOfMessage()))
-        self._transport.write(b"".join(part for part in parts if part))
-        if response.closes or self._h11.our_state is h11.MUST_CLOSE:
-            self._linger()
-
-    def _linger(self) -> None:
-        """Half-close and read on for a moment, so that no reset overtakes the answer."""
-        self._is_closing = True
-        self._buffer.clear()
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-            self._wait_until(time.monotonic() + LINGER_SECONDS)
+        reader = self._reader
+        head = h11.Response(
+            status_code=response.status, reason=reason_phrase(response.status), headers=headers
+        )
+        data = reader.h11.send(head) or b""
+        if reader.head is None or reader.head.method != b"HEAD":
+            data += reader.h11.send(h11.Data(data=response.body)) or b""
+        reader.h11.send(h11.EndOfMessage())
+        self._transport.write(data)
+        self._has_answered = True
+        if reader.h11.our_state is h11.MUST_CLOSE:
+            self._close(self._now())
         else:
-            self._transport.close()
+            reader.next()
+            self._started_at = self._now() if reader.has_bytes else None
 
-    def _next_cycle(self) -> None:
-        self._h11 = h11.Connection(h11.SERVER)
-        self._head = None
-        self._body.clear()
-        self._raw_body_bytes = 0
-        self._started_at = time.monotonic() if self._buffer else None
+    # ---- the end, and time ----
+
+    def _close(self, now: float) -> None:
+        """End the connection, so that the peer receives what was written."""
+        self._is_done = True
+        self._reader.clear()
+        self._transport.resume_reading()
+        self._closing = Closing(self._transport, now)
+        self._connections.wheel.schedule(self, now + LINGER_SECONDS)
+
+    def _first_request_seconds(self) -> float:
+        if self._endpoints.is_draining:
+            return FIRST_REQUEST_SECONDS
+        return self._connections.server.http_idle_seconds
 
     def _wait_for_more(self) -> None:
         server = self._connections.server
+        if self._reader.take_expectation():
+            self._transport.write(_CONTINUE)
         if self._started_at is None:
-            self._wait_until(time.monotonic() + server.http_idle_seconds)
+            self._wait_until(self._now() + server.http_idle_seconds)
         else:
             self._wait_until(self._started_at + server.header_timeout_seconds)
 
@@ -357,23 +280,22 @@ class HttpProtocol(asyncio.Protocol):
             self._connections.wheel.schedule(self, deadline)
         self._deadline = deadline
 
+    def _now(self) -> float:
+        return self._connections.clock.monotonic()
+
     def _forget(self) -> None:
+        self._is_done = True
         self._connections.http.discard(self)
         self._connections.wheel.cancel(self)
 
     def _header(self, name: bytes) -> str | None:
-        if self._head is None:
+        head = self._reader.head
+        if head is None:
             return None
-        return next(
-            (value.decode("latin-1") for key, value in self._head.headers if key == name), None
-        )
+        return next((value.decode("latin-1") for key, value in head.headers if key == name), None)
 
     def _correlation_id(self) -> str:
         named = self._header(b"x-correlation-id")
         if named is not None and is_valid_correlation_id(named):
             return named
         return self._endpoints.new_correlation_id()
-
-
-def _framing_error(error: h11.RemoteProtocolError) -> RequestError:
-    return RequestError(error.error_status_hint, str(error), is_framing=True)

@@ -1,39 +1,44 @@
-"""The ingest port: a Unix socket, lines in, answers in order.
+"""The ingest port: lines of feeds in, answers in order.
 
-Feeds are served in slices of a few milliseconds, in turn, so that a burst never delays client
-sockets. A feed that writes faster, or does not read its answers, is held back by its socket:
-reading is paused, nothing is dropped (contract section 3; design section 6).
+Feeds are served in slices, one of a few milliseconds a loop turn and within it in turn, so that
+a burst never delays client sockets nor other feeds for long. A feed that writes faster, or does
+not read its answers, is held back by its socket: it is not read from while lines of it wait,
+so that one read is all that is ever held of it, and nothing is dropped (contract section 3;
+design section 6).
 """
 
 import asyncio
-import errno
-import os
 import socket
-import stat
-import struct
 import time
 from collections import deque
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Final, cast
 
 import structlog
 
 from sseserver.config import IngestConfig
-from sseserver.errors import FeedError, FeedErrorCode, StartError
+from sseserver.errors import FeedError, FeedErrorCode
 from sseserver.ingest.pipeline import Pipeline
+from sseserver.net.ingest_socket import CredentialSocket, peer_uid
 from sseserver.net.roster import Roster
 from sseserver.wire.ndjson import LineSplitter, encode_error
 
 SLICE_SECONDS: Final = 0.004
 """Time that ingest may take of one loop turn."""
 
-_LINES_PER_CLOCK: Final = 64
-_MAX_PENDING_LINES: Final = 4096
-_PROBE_SECONDS: Final = 1.0
-_BACKLOG: Final = 128
-_CREDENTIALS: Final = struct.Struct("=iii")
-"""`struct ucred`: process, user, group (unix(7), SO_PEERCRED)."""
+TURN_SECONDS: Final = 0.001
+"""Time of it that one feed may take while others wait."""
+
+LINGER_SECONDS: Final = 2.0
+"""How long a feed that has been told the end may take to close its side; like that of streams."""
+
+_CLOCK_COST: Final = 16_384
+_LINE_COST: Final = 256
+"""The clock is looked at after so many bytes, a line counting as some more: every 40 lines of
+the usual size (0.2 ms), and after each one of many KiB."""
+
+_MAX_LEFT_BYTES: Final = 1 << 20
+_LEFT_PIECE_BYTES: Final = 65_536
 
 _log = structlog.get_logger()
 
@@ -44,61 +49,94 @@ class IngestPort:
     Args:
         pipeline: Where lines go.
         config: Line limit and allowed users.
+        monotonic: Monotonic seconds.
+
+    Attributes:
+        feeds: Every open connection.
     """
 
-    def __init__(self, pipeline: Pipeline, config: IngestConfig) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        config: IngestConfig,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.pipeline = pipeline
         self.config = config
+        self.monotonic = monotonic
         self.feeds: Roster[Feed] = Roster()
+        self.is_finished = False
         self._ready: deque[Feed] = deque()
-        self._is_working = False
+        self._has_worked = False
 
     def make_feed(self) -> "Feed":
         """Return the protocol of a new connection."""
         return Feed(self)
 
+    def configure(self, config: IngestConfig) -> None:
+        """Take what can change while running; it holds for open connections too."""
+        self.config = config
+        for feed in self.feeds:
+            feed.configure()
+
     def want_turn(self, feed: "Feed") -> None:
-        """Serve a feed that has lines: now, if nobody is being served, else in turn."""
+        """Serve a feed that has lines: now, unless this loop turn has had its slice."""
         self._ready.append(feed)
-        if not self._is_working:
+        if not self._has_worked:
             self._work()
 
     def finish(self) -> None:
         """Apply and answer what has been read, and take no more."""
-        for feed in self.feeds:
-            feed.stop_reading()
+        self.is_finished = True
         while self._ready:
-            self._ready.popleft().serve(float("inf"))
+            self._ready.popleft().finish()
         for feed in self.feeds:
-            feed.close()
+            feed.finish()
 
     def _work(self) -> None:
-        self._is_working = True
-        deadline = time.monotonic() + SLICE_SECONDS
+        self._has_worked = True
         ready = self._ready
-        while ready and time.monotonic() < deadline:
-            feed = ready.popleft()
-            if feed.serve(deadline):
-                ready.append(feed)
-        if ready:
-            asyncio.get_running_loop().call_soon(self._work)
-        else:
-            self._is_working = False
+        now = self.monotonic()
+        deadline = now + SLICE_SECONDS
+        try:
+            while ready and now < deadline:
+                feed = ready.popleft()
+                if feed.serve(min(deadline, now + TURN_SECONDS)):
+                    ready.append(feed)
+                now = self.monotonic()
+        finally:
+            # Last, so that what was published is flushed before more is taken.
+            asyncio.get_running_loop().call_soon(self._begin_turn)
+
+    def _begin_turn(self) -> None:
+        self._has_worked = False
+        if self._ready:
+            self._work()
 
 
 class Feed(asyncio.Protocol):
-    """One connection of a feed."""
+    """One connection of a feed.
+
+    It is *blocked* while the feed does not read its answers, *ended* when no more bytes are
+    taken from it, and *closing* once it has been told so. It *has left* when it said itself
+    that nothing more comes.
+    """
 
     __slots__ = (
         "_answers",
+        "_has_left",
         "_is_blocked",
+        "_is_closing",
+        "_is_ended",
+        "_is_finishing",
         "_is_queued",
-        "_is_stopped",
         "_lines",
         "_port",
         "_received",
+        "_spare",
         "_splitter",
         "_transport",
+        "_uid",
     )
 
     def __init__(self, port: IngestPort) -> None:
@@ -107,35 +145,48 @@ class Feed(asyncio.Protocol):
         self._lines: deque[bytes | None] = deque()
         self._answers: list[bytes] = []
         self._received = 0.0
+        self._uid: int | None = None
+        self._spare: socket.socket | None = None
+        self._has_left = False
         self._is_blocked = False
+        self._is_closing = False
+        self._is_ended = False
+        self._is_finishing = False
         self._is_queued = False
-        self._is_stopped = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Check who connects, and start to read."""
         self._transport = cast("asyncio.Transport", transport)
         self._port.feeds.add(self)
-        uid = peer_uid(self._transport)
-        if not is_allowed(uid, self._port.config.allowed_uids):
-            _log.warning("feed_not_allowed", uid=uid)
-            error = FeedError(FeedErrorCode.NOT_ALLOWED, "This user may not publish")
-            self._transport.write(encode_error(error))
-            self.close()
-            return
-        _log.info("feed_connected", uid=uid)
+        sock = transport.get_extra_info("socket")
+        self._uid = peer_uid(cast("CredentialSocket | None", sock))
+        if self._port.is_finished:  # accepted while the listener was being closed
+            self._close()
+        elif self._check_user():
+            self._spare = _duplicate(sock)
+            _log.info("feed_connected", uid=self._uid)
+
+    def configure(self) -> None:
+        """Take a new configuration; a feed that may not publish any more is closed."""
+        self._splitter.max_line_bytes = self._port.config.max_line_bytes
+        if not self._is_closing:
+            self._check_user()
 
     def data_received(self, data: bytes) -> None:
         """Split what has arrived into lines, and ask for a turn."""
-        if self._is_stopped:
-            return
-        self._received = time.monotonic()
-        self._lines.extend(self._splitter.feed(data))
-        self._update_reading()
-        self._want_turn()
+        if not self._is_ended:
+            self._received = self._port.monotonic()
+            self._take(data)
+
+    def eof_received(self) -> bool:
+        """Keep a half-closed connection open until its lines are applied and answered."""
+        self._is_ended = True
+        self._has_left = True
+        return bool(self._lines)
 
     def pause_writing(self) -> None:
         """Take no more lines while the feed does not read its answers."""
-        self._is_blocked = True
+        self._is_blocked = not self._is_finishing
         self._update_reading()
 
     def resume_writing(self) -> None:
@@ -145,45 +196,58 @@ class Feed(asyncio.Protocol):
         self._want_turn()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Apply the lines that arrived whole: the feed may have gone after sending them."""
-        self._is_stopped = True
+        """Apply the lines that arrived whole: the feed may have gone after sending them.
+
+        One that closes without reading an answer breaks the connection at the next answer,
+        with lines in the socket that nobody has read yet. They are no worse than the others.
+        """
+        left = b"" if self._spare is None else _read_left(self._spare)
+        is_ended, self._is_ended = self._is_ended, True
         self._is_blocked = False
         self._port.feeds.discard(self)
+        if left and not is_ended:
+            self._take(left)
         self._want_turn()
-        _log.info("feed_disconnected", error=None if exc is None else str(exc))
+        _log.info("feed_disconnected", uid=self._uid, error=None if exc is None else str(exc))
 
-    def stop_reading(self) -> None:
-        """Take no more bytes."""
-        self._is_stopped = True
+    def finish(self) -> None:
+        """Apply and answer what has been read, whether answers are taken or not, and close."""
+        self._is_finishing = True
+        self._is_ended = True
         self._is_blocked = False
-
-    def close(self) -> None:
-        """Close after the answers have been written."""
-        self._is_stopped = True
-        self._transport.close()
+        self.serve(float("inf"))
 
     def serve(self, deadline: float) -> bool:
         """Apply lines until `deadline` (monotonic seconds); True when some are left."""
         lines = self._lines
-        accept = self._port.pipeline.accept
+        pipeline = self._port.pipeline
         answer = self._answers.append
         received = self._received
-        count = 0
+        cost = 0
         while lines and not self._is_blocked:
             line = lines.popleft()
+            cost += _LINE_COST
             if line is None:
-                self._port.pipeline.refuse_oversize(self._splitter.max_line_bytes, answer)
+                pipeline.refuse_oversize(self._splitter.max_line_bytes, answer)
             else:
-                accept(line, received, answer)
-            count += 1
-            if not count % _LINES_PER_CLOCK:
+                pipeline.accept(line, received, answer)
+                cost += len(line)
+            if cost >= _CLOCK_COST:
+                cost = 0
                 self._write_answers()
-                if time.monotonic() >= deadline:
+                if self._port.monotonic() >= deadline:
                     break
         self._write_answers()
+        if self._is_ended and not lines:
+            self._close()
         self._update_reading()
         self._is_queued = bool(lines) and not self._is_blocked
         return self._is_queued
+
+    def _take(self, data: bytes) -> None:
+        self._lines.extend(self._splitter.feed(data))
+        self._want_turn()
+        self._update_reading()
 
     def _want_turn(self) -> None:
         if self._lines and not self._is_queued and not self._is_blocked:
@@ -197,70 +261,68 @@ class Feed(asyncio.Protocol):
             self._answers.clear()
 
     def _update_reading(self) -> None:
-        if self._is_stopped or self._transport.is_closing():
+        if self._is_ended or self._transport.is_closing():
             return
-        if self._is_blocked or len(self._lines) > _MAX_PENDING_LINES:
+        if self._lines or self._is_blocked:
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
 
+    def _check_user(self) -> bool:
+        """Tell whether this user may publish; one who may not is told so, and closed."""
+        allowed_uids = self._port.config.allowed_uids
+        if not allowed_uids or self._uid in allowed_uids:
+            return True
+        _log.warning("feed_not_allowed", uid=self._uid)
+        error = FeedError(FeedErrorCode.NOT_ALLOWED, "This user may not publish")
+        self._answers.append(encode_error(error))
+        self._lines.clear()
+        self._write_answers()
+        self._close()
+        return False
 
-def peer_uid(transport: asyncio.Transport) -> int | None:
-    """Return the user ID of the process at the other end; None where nobody says."""
-    sock = transport.get_extra_info("socket")
-    if sock is None or not hasattr(socket, "SO_PEERCRED"):
-        return None
-    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return cast("int", _CREDENTIALS.unpack(credentials)[1])
+    def _close(self) -> None:
+        """Close after the answers, and read on meanwhile: a reset would overtake them."""
+        if self._is_closing or self._transport.is_closing():
+            return
+        self._is_closing = True
+        self._is_ended = True
+        if self._has_left:
+            self._transport.close()
+            return
+        self._transport.write_eof()
+        self._transport.resume_reading()
+        asyncio.get_running_loop().call_later(LINGER_SECONDS, self._end_linger)
 
-
-def is_allowed(uid: int | None, allowed_uids: Sequence[int]) -> bool:
-    """Tell whether a feed of this user may publish; an empty list allows everybody."""
-    return not allowed_uids or uid in allowed_uids
-
-
-def bind_ingest_socket(config: IngestConfig) -> socket.socket:
-    """Return the listening socket of the ingest port.
-
-    A stale socket is replaced; a live one, and any other kind of file, is left alone.
-
-    Raises:
-        StartError: The path cannot be used.
-    """
-    path = Path(config.path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        _remove_stale_socket(path)
-        mask = os.umask(0o777 & ~int(config.mode, 8))
-        try:
-            listener.bind(str(path))
-        finally:
-            os.umask(mask)
-        listener.listen(_BACKLOG)
-    except (OSError, ValueError) as error:
-        listener.close()
-        raise StartError(f"cannot listen on {path}: {error}") from error
-    except StartError:
-        listener.close()
-        raise
-    listener.setblocking(False)  # noqa: FBT003 - the socket module's signature
-    return listener
-
-
-def _remove_stale_socket(path: Path) -> None:
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise StartError(f"cannot listen on {path}: a file that is no socket is in the way")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(_PROBE_SECONDS)
-        try:
-            probe.connect(str(path))
-        except OSError as error:
-            if error.errno not in (errno.ECONNREFUSED, errno.ENOENT):
-                raise
+    def _end_linger(self) -> None:
+        if self._transport.is_closing():
+            return
+        if self._transport.get_write_buffer_size():
+            asyncio.get_running_loop().call_later(LINGER_SECONDS, self._end_linger)
         else:
-            raise StartError(f"cannot listen on {path}: another server answers there")
-    path.unlink(missing_ok=True)
+            self._transport.close()
+
+
+def _duplicate(sock: socket.socket | None) -> socket.socket | None:
+    """Return a second descriptor of a connection; None where there is none to spare."""
+    if sock is None:
+        return None
+    try:
+        return socket.fromfd(sock.fileno(), socket.AF_UNIX, socket.SOCK_STREAM)
+    except OSError:
+        return None
+
+
+def _read_left(spare: socket.socket) -> bytes:
+    """Return what lies in a lost connection's socket, and close it."""
+    pieces = []
+    size = 0
+    with spare:
+        spare.setblocking(False)  # noqa: FBT003 - the socket module's signature
+        try:
+            while size < _MAX_LEFT_BYTES and (piece := spare.recv(_LEFT_PIECE_BYTES)):
+                pieces.append(piece)
+                size += len(piece)
+        except OSError:
+            pass
+    return b"".join(pieces)

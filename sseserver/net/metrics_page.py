@@ -169,7 +169,7 @@ class MetricsPage:
             ("evicted_events", "Events pushed out of buffers.", hub.users.evicted_events),
             ("evicted_connections", "Closed by the user limit.", counters.evicted_connections),
             ("slow_consumers", "Closed for their backlog.", counters.slow_consumers),
-            ("failed_writes", "Connections lost by an error.", counters.failed_writes),
+            ("failed_deliveries", "Ended while owed events.", counters.failed_deliveries),
         ):
             yield CounterMetricFamily(f"sseserver_{name}", text, value=total)
 

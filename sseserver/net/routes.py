@@ -17,6 +17,7 @@ from sseserver.errors import RequestError
 from sseserver.event_id import format_event_id
 from sseserver.events import Event
 from sseserver.hub.hub import Hub
+from sseserver.net.access import no_session
 from sseserver.net.connections import Connections
 from sseserver.net.exchange import (
     CORRELATION_HEADER,
@@ -29,12 +30,12 @@ from sseserver.net.exchange import (
 from sseserver.net.metrics_page import PROMETHEUS_CONTENT_TYPE, MetricsPage
 from sseserver.net.stream_connection import StreamConnection
 from sseserver.net.stream_endpoint import StreamEndpoint, stream_of
-from sseserver.state.sessions import Session, Sessions, session_key
+from sseserver.state.sessions import Sessions
 from sseserver.wire.cors import cors_headers, is_foreign_origin
-from sseserver.wire.http_message import cookie_value
 from sseserver.wire.sse_frame import encode_json
 
 _CORRELATION_BYTES: Final = 12
+_READING: Final = ("GET", "HEAD")
 
 _log = structlog.get_logger()
 
@@ -67,16 +68,13 @@ class Routes:
         self._metrics = metrics
         self._clock = clock
         self.is_draining = False
-        self._endpoints: dict[tuple[str, str], _Endpoint] = {
-            ("GET", "/healthz"): self._health,
-            ("GET", "/readyz"): self._readiness,
-            ("GET", "/metrics"): self._prometheus,
-            ("GET", "/api/stream/metrics"): self._metrics_json,
-            ("POST", "/api/stream/test"): self._test,
+        self._endpoints: dict[str, tuple[Sequence[str], _Endpoint]] = {
+            "/healthz": (_READING, self._health),
+            "/readyz": (_READING, self._readiness),
+            "/metrics": (_READING, self._prometheus),
+            "/api/stream/metrics": (_READING, self._metrics_json),
+            "/api/stream/test": (("POST",), self._test),
         }
-        self._methods: dict[str, list[str]] = {}
-        for method, path in self._endpoints:
-            self._methods.setdefault(path, []).append(method)
 
     def configure(self, config: Config) -> None:
         """Take what can change while running."""
@@ -129,25 +127,19 @@ class Routes:
         return secrets.token_urlsafe(_CORRELATION_BYTES)
 
     def _answer(self, request: Request) -> Response | StreamOpening:
-        path = request.target.path
-        stream = stream_of(path)
-        allowed: Sequence[str] = ("GET",) if stream else self._methods.get(path, ())
-        if not allowed:
+        stream = stream_of(request.target.path)
+        methods, endpoint = self._endpoints.get(request.target.path, (("GET",), None))
+        if stream is None and endpoint is None:
             raise RequestError(404, "No such path")
+        allow = ("Allow", ", ".join((*methods, "OPTIONS")))
         if request.method == "OPTIONS":
-            return Response(200, (("Allow", ", ".join((*allowed, "OPTIONS"))),), b"")
-        method = request.method
-        if method == "HEAD" and not stream:
-            method = "GET"
-        if method not in allowed:
-            raise RequestError(
-                405,
-                f"Use {' or '.join(allowed)}",
-                headers=(("Allow", ", ".join((*allowed, "OPTIONS"))),),
-            )
-        if stream:
-            return self._streams.answer(request, stream, is_draining=self.is_draining)
-        return self._endpoints[method, path](request)
+            return Response(200, (allow,), b"")
+        if request.method not in methods:
+            raise RequestError(405, f"Use {' or '.join(methods)}", headers=(allow,))
+        if endpoint is not None:
+            return endpoint(request)
+        assert stream is not None, "what is no endpoint is a stream"
+        return self._streams.answer(request, stream, is_draining=self.is_draining)
 
     def _with_common_headers(
         self, response: Response, correlation_id: str, origin: str | None
@@ -157,33 +149,27 @@ class Routes:
                 *response.headers,
                 *cors_headers(origin, self._config.cors.allow_origins),
                 (CORRELATION_HEADER, correlation_id),
-            )
+            ),
+            closes=response.closes or self.is_draining,
         )
-
-    def _session(self, request: Request) -> Session | None:
-        session_id = cookie_value(request.headers.get("cookie", ()), self._config.auth.cookie_name)
-        if session_id is None:
-            return None
-        return self._sessions.get(session_key(session_id), self._clock.wall_ms())
 
     def _health(self, request: Request) -> Response:
         return json_response(200, {"status": "ok"})
 
     def _readiness(self, request: Request) -> Response:
         if self.is_draining:
-            return json_response(503, {"status": "draining"}, (("Retry-After", "1"),))
+            raise RequestError(503, "The server is draining", headers=(("Retry-After", "1"),))
         return json_response(200, {"status": "ready"})
 
     def _prometheus(self, request: Request) -> Response:
         return Response(
-            200, (("Content-Type", PROMETHEUS_CONTENT_TYPE),), self._metrics.prometheus()
+            200,
+            (("Content-Type", PROMETHEUS_CONTENT_TYPE), ("Cache-Control", "no-store")),
+            self._metrics.prometheus(),
         )
 
     def _metrics_json(self, request: Request) -> Response:
-        session = self._session(request)
-        names_users = self._streams.may_name_users(
-            request, is_admin=session is not None and session.role == "admin"
-        )
+        names_users = self._streams.access.may_name_users(request)
         return json_response(200, self._metrics.json(names_users=names_users))
 
     def _test(self, request: Request) -> Response:
@@ -194,9 +180,9 @@ class Routes:
             self._config.cors.allow_origins,
         ):
             raise RequestError(403, "Cross-site requests are not allowed here")
-        session = self._session(request)
+        _, session = self._streams.access.session(request)
         if session is None:
-            raise RequestError(401, "No valid session found")
+            raise no_session()
         if session.role != "admin":
             raise RequestError(403, "Only an admin may send a test event")
         wall_ms = self._clock.wall_ms()

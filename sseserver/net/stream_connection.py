@@ -6,7 +6,6 @@ translates the transport's callbacks.
 """
 
 import asyncio
-import time
 from typing import Final, cast
 
 import structlog
@@ -14,6 +13,7 @@ import structlog
 from sseserver.errors import CloseReason
 from sseserver.hub.streams import Streams
 from sseserver.hub.subscription import StreamRequest, Subscription
+from sseserver.net.closing import LINGER_SECONDS, Closing
 from sseserver.net.connections import Connections
 from sseserver.net.socket_options import OptionSocket, progress_of
 from sseserver.state.sessions import Sessions
@@ -21,14 +21,15 @@ from sseserver.state.sessions import Sessions
 MAX_DISCARDED_BYTES: Final = 65_536
 """Request bytes on an open stream past this end it (contract section 4)."""
 
-LINGER_SECONDS: Final = 2.0
-"""How long a half-closed peer may take to close its side, so that no reset overtakes the
-farewell (field notes D13)."""
-
-_MAX_IDLE_CHECK_SECONDS: Final = 30.0
 _CHECKS_PER_IDLE: Final = 4
-_CLOCK_CHECK_SECONDS: Final = 30.0
-"""A session's expiry is wall-clock time, which may jump: it is looked at this often."""
+_MAX_CHECK_SECONDS: Final = 30.0
+"""Peer and session are looked at this often at least: an expiry is wall-clock time, which may
+jump."""
+
+_FAILURES: Final = frozenset(
+    {CloseReason.WRITE_FAILED, CloseReason.SLOW_CONSUMER, CloseReason.IDLE}
+)
+"""Ends at which the peer may lack events that it was owed."""
 
 _log = structlog.get_logger()
 
@@ -45,6 +46,7 @@ class StreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_acknowledged",
+        "_closing",
         "_connections",
         "_discarded_bytes",
         "_opened_at",
@@ -69,10 +71,11 @@ class StreamConnection(asyncio.Protocol):
         self._connections = connections
         self._streams = streams
         self._sessions = sessions
-        self._opened_at = self._taken_at = time.monotonic()
+        self._opened_at = self._taken_at = connections.clock.monotonic()
         self._acknowledged = 0
         self._discarded_bytes = 0
         self._reason: CloseReason | None = None
+        self._closing: Closing | None = None
         self.subscription: Subscription | None = None
         self.is_paused = False
         self.timer_slot = -1
@@ -99,8 +102,7 @@ class StreamConnection(asyncio.Protocol):
 
     def rearm(self) -> None:
         """Schedule the next look at the peer and at the session."""
-        now = time.monotonic()
-        self._connections.wheel.schedule(self, self._next_look(now))
+        self._connections.wheel.schedule(self, self._next_look(self._connections.clock.monotonic()))
 
     def data_received(self, data: bytes) -> None:
         """Discard what the peer sends on an open stream, within a bound."""
@@ -121,15 +123,13 @@ class StreamConnection(asyncio.Protocol):
             self._streams.resume(self.subscription)
 
     def finish(self, tail: bytes, reason: CloseReason) -> None:
-        """Write the last bytes, half-close, and let the peer close its side."""
+        """Write the last bytes and end the connection, so that the peer receives them."""
+        now = self._connections.clock.monotonic()
         self._reason = reason
         self._discarded_bytes = 0
         self._transport.write(tail)
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-            self._connections.wheel.schedule(self, time.monotonic() + LINGER_SECONDS)
-        else:
-            self._transport.close()
+        self._closing = Closing(self._transport, now)
+        self._connections.wheel.schedule(self, now + LINGER_SECONDS)
 
     def abort(self, reason: CloseReason) -> None:
         """Close at once; what was not sent is lost."""
@@ -148,15 +148,18 @@ class StreamConnection(asyncio.Protocol):
         assert subscription is not None, "a stream is opened when its protocol is set"
         self._streams.leave(subscription)
         if self._reason is None:
-            self._reason = CloseReason.CLIENT_LEFT if exc is None else CloseReason.WRITE_FAILED
-            if exc is not None:
-                connections.counters.failed_writes += 1
-                _log.error(
-                    "delivery_failed",
-                    client_id=subscription.client_id,
-                    correlation_id=subscription.request.correlation_id,
-                    error=str(exc),
-                )
+            # A reset is how a browser leaves that had not read everything: no fault of delivery.
+            has_left = exc is None or isinstance(exc, ConnectionResetError)
+            self._reason = CloseReason.CLIENT_LEFT if has_left else CloseReason.WRITE_FAILED
+        if self._reason in _FAILURES:
+            connections.counters.failed_deliveries += 1
+            _log.error(
+                "delivery_failed",
+                client_id=subscription.client_id,
+                correlation_id=subscription.request.correlation_id,
+                reason=self._reason,
+                error=None if exc is None else str(exc),
+            )
         closed = connections.counters.streams_closed
         closed[self._reason] = closed.get(self._reason, 0) + 1
         _log.info(
@@ -164,18 +167,17 @@ class StreamConnection(asyncio.Protocol):
             client_id=subscription.client_id,
             correlation_id=subscription.request.correlation_id,
             reason=self._reason,
-            seconds=round(time.monotonic() - self._opened_at, 3),
+            seconds=round(connections.clock.monotonic() - self._opened_at, 3),
         )
 
     def on_timer(self, now: float) -> float | None:
         """End the stream when its session or its peer has expired."""
-        if self._reason is not None:
-            self._transport.abort()
-            return None
+        if self._closing is not None:
+            return self._closing.look(now)
         subscription = self.subscription
         assert subscription is not None, "a stream is opened when its protocol is set"
         key = subscription.request.session_key
-        if key is not None and self._sessions.get(key, time.time_ns() // 1_000_000) is None:
+        if key is not None and self._sessions.get(key, self._connections.clock.wall_ms()) is None:
             self._streams.expire(subscription)
             return None
         if self._is_stale(now):
@@ -185,17 +187,17 @@ class StreamConnection(asyncio.Protocol):
 
     def _next_look(self, now: float) -> float:
         idle_seconds = self._connections.stream.idle_timeout_seconds
-        look = now + min(_MAX_IDLE_CHECK_SECONDS, idle_seconds / _CHECKS_PER_IDLE)
+        look = now + min(_MAX_CHECK_SECONDS, idle_seconds / _CHECKS_PER_IDLE)
         subscription = self.subscription
         key = None if subscription is None else subscription.request.session_key
         if key is not None:
-            wall_ms = time.time_ns() // 1_000_000
+            wall_ms = self._connections.clock.wall_ms()
             session = self._sessions.get(key, wall_ms)
             if session is None:
                 return now
             if session.expires_at_ms is not None:
                 left = (session.expires_at_ms - wall_ms) / 1000
-                look = min(look, now + min(left, _CLOCK_CHECK_SECONDS))
+                look = min(look, now + left)
         return look
 
     def _is_stale(self, now: float) -> bool:

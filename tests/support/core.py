@@ -1,13 +1,13 @@
 """The whole core without I/O: hub, state and timers on a clock of the test's."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sseserver import config_loading
 from sseserver.config import Config
 from sseserver.delivery.timer_wheel import TimerWheel
-from sseserver.events import EVENT_TYPES, STREAM_TOPICS, Event, Quote
+from sseserver.events import EVENT_TYPES, STREAM_TOPICS, Event, JsonObject, Quote
 from sseserver.hub.hub import Hub, Wakers
 from sseserver.hub.subscription import StreamRequest
 from sseserver.ingest.state_view import StateView
@@ -30,13 +30,20 @@ class Core:
         window_wishes: The delays after which it asked for the end of a window, in seconds.
     """
 
-    def __init__(self, settings: Mapping[str, Any] | None = None, seed: int = 1) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, Any] | None = None,
+        seed: int = 1,
+        *,
+        max_accounts: int | None = None,
+    ) -> None:
         self.config = configured(settings)
         self.clock = FakeClock()
         self.flush_wishes = 0
         self.window_wishes: list[float] = []
         self.wheel = TimerWheel(self.clock.monotonic())
-        self.projection = Projection(self.config.limits, self.config.buffer.max_users)
+        max_users = max_accounts or self.config.buffer.max_users
+        self.projection = Projection(self.config.limits, max_users)
         self.hub = Hub(
             self.config,
             self.clock,
@@ -55,16 +62,28 @@ class Core:
         self.wheel.advance(self.clock.monotonic())
         self.hub.streams.settle()
 
-    def fact(self, user_id: str, number: int, event_type: str = "alert:new") -> Event:
-        """Publish a numbered fact and return its event."""
+    def fact(
+        self,
+        user_id: str,
+        number: int,
+        event_type: str = "alert:new",
+        *,
+        route: str | None = None,
+        pad_bytes: int = 0,
+        is_urgent: bool = False,
+    ) -> Event:
+        """Publish a numbered fact and return its event; `pad_bytes` do not compress."""
+        payload: JsonObject = {"n": number}
+        if pad_bytes:
+            payload["pad"] = random.Random(number).randbytes(pad_bytes // 2).hex()
         event = Event(
             self.hub.ids.next(self.clock.wall_ms()),
             event_type,
-            encode_json({"n": number}),
-            route=str(EVENT_TYPES[event_type].topic),
+            encode_json(payload),
+            route=route or str(EVENT_TYPES[event_type].topic),
             user_id=user_id,
         )
-        self.hub.publish(event)
+        self.hub.publish(event, is_urgent=is_urgent)
         return event
 
     def price(self, symbol: str, price: float) -> Quote:
@@ -80,6 +99,58 @@ class Core:
         if self.projection.has_revaluations:
             self.hub.want_window()
         return quote
+
+    def status(self, agent_id: str, number: int) -> Event:
+        """Publish an agent's numbered status and return its event."""
+        event = Event(
+            self.hub.ids.next(self.clock.wall_ms()),
+            "agent:status",
+            encode_json({"agentId": agent_id, "n": number}),
+            route="ai-decisions",
+        )
+        self.projection.set_agent_status(agent_id, event)
+        self.hub.broadcast_status(event)
+        return event
+
+    def position(self, user_id: str, number: int, symbol: str, **data: Any) -> Event:
+        """Publish a numbered `position:update`, applied to the portfolio, and return its event."""
+        event_id = self.hub.ids.next(self.clock.wall_ms())
+        given = {"symbol": symbol, "quantity": "1", "entryPrice": "1", **data}
+        payload = self.projection.update_position(user_id, given, event_id)
+        event = Event(
+            event_id,
+            "position:update",
+            encode_json({"n": number, **payload}),
+            route="positions",
+            user_id=user_id,
+        )
+        self.hub.publish(event)
+        return event
+
+    def put_positions(self, user_id: str, symbols: Sequence[str], quantity: str = "1") -> None:
+        """Replace a user's positions and tell the streams that show them."""
+        positions = [
+            {"symbol": symbol, "quantity": quantity, "entryPrice": "1"} for symbol in symbols
+        ]
+        event_id = self.hub.ids.next(self.clock.wall_ms())
+        self.projection.put_positions(user_id, positions, event_id)
+        snapshot = self.projection.positions_snapshot(user_id, "now")
+        self.hub.push_state(user_id, "positions", "position:update", snapshot)
+
+    def put_orders(self, user_id: str, order_ids: Sequence[str]) -> None:
+        """Replace a user's orders and tell the streams that show them."""
+        orders = [{"orderId": order_id, "status": "new"} for order_id in order_ids]
+        self.projection.put_orders(user_id, orders)
+        snapshot = self.projection.orders_snapshot(user_id, "now")
+        self.hub.push_state(user_id, "orders", "order:update", snapshot)
+
+    def broadcast_test(self) -> Event:
+        """Send the event `test` to every connection and return it."""
+        event = Event(
+            self.hub.ids.next(self.clock.wall_ms()), "test", b'{"message":"test"}', route="test"
+        )
+        self.hub.broadcast_test(event)
+        return event
 
     def connect(self, request: StreamRequest, high_water: int = 1 << 30) -> FakeConnection:
         """Open a stream on a connection of its own."""

@@ -149,10 +149,16 @@ async def start(folder: Path, settings: Mapping[str, Any] | None = None, *argume
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     assert process.stdout is not None
-    async with asyncio.timeout(START_SECONDS):
-        while True:
-            line = await process.stdout.readline()
-            assert line, "the server ended before it listened"
-            entry = json.loads(line)
-            if entry["event"] == "listening":
-                return Daemon(process, entry)
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            while True:
+                line = await process.stdout.readline()
+                assert line, "the server ended before it listened"
+                entry = json.loads(line)
+                if entry["event"] == "listening":
+                    return Daemon(process, entry)
+    except BaseException:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        raise

@@ -1,15 +1,20 @@
 """A connection without a socket: what the peer takes, and when, is up to the test."""
 
+import json
+import re
 import zlib
-from typing import Any
+from typing import Any, Final
 
 from sseserver.errors import CloseReason
+from sseserver.event_id import parse_event_id
 from sseserver.hub.hub import Hub
 from sseserver.hub.subscription import StreamRequest, Subscription
 from tests.support.reference_eventsource import ReferenceEventSource
 from tests.support.stream_client import Dechunker, ZstdFrames
 
 HEAD = b"HEAD\r\n\r\n"
+
+_ID_LINE: Final = re.compile(r"^id: (.*)$", re.MULTILINE)
 
 
 class FakeConnection:
@@ -99,17 +104,35 @@ class FakeConnection:
         assert self._body.startswith(HEAD[: len(self._body)])
         return bytes(self._body[len(HEAD) :])
 
-    def plain(self) -> bytes:
-        """Return what the body says, as far as it has arrived."""
+    def plain(self, size: int | None = None) -> bytes:
+        """Return what the body says, as far as it has arrived, or its first `size` bytes."""
         assert self.subscription is not None
         request = self.subscription.request
-        return decode(self.body, request.encoding, is_chunked=request.is_chunked)
+        return decode(self.body[:size], request.encoding, is_chunked=request.is_chunked)
 
-    def source(self) -> ReferenceEventSource:
+    def source(self, size: int | None = None) -> ReferenceEventSource:
         """Return what a browser made of it."""
         source = ReferenceEventSource()
-        source.feed(self.plain())
+        source.feed(self.plain(size))
         return source
+
+    def events(self) -> list[tuple[str, Any]]:
+        """Return type and payload of every event that the peer has."""
+        return [(event.type, json.loads(event.data)) for event in self.source().events]
+
+    def types(self) -> list[str]:
+        """Return the types of the events that the peer has."""
+        return [event.type for event in self.source().events]
+
+    def numbers(self) -> list[int]:
+        """Return the numbers of those events that have one (`Core.fact`, `Core.status`)."""
+        return [payload["n"] for _, payload in self.events() if "n" in payload]
+
+    def ids(self) -> list[int]:
+        """Return the IDs in the stream, of complete events only, as integers."""
+        complete = self.plain().rpartition(b"\n\n")[0].decode()
+        found = [parse_event_id(text) for text in _ID_LINE.findall(complete)]
+        return [value for value in found if value is not None]
 
 
 def decode(body: bytes, encoding: str, *, is_chunked: bool) -> bytes:

@@ -70,11 +70,12 @@ def test_a_line_past_the_limit_is_told_at_its_newline(splitter: LineSplitter) ->
 
 def test_a_line_past_the_limit_is_not_held(splitter: LineSplitter) -> None:
     """Its bytes are dropped as soon as it is too long."""
-    splitter.feed(b"x" * LIMIT)
-    held = splitter.pending_bytes
-    splitter.feed(b"x")
+    counts = []
+    for piece in (b"x" * LIMIT, b"x", b"x"):
+        splitter.feed(piece)
+        counts.append(splitter.pending_bytes)
 
-    assert (held, splitter.pending_bytes) == (LIMIT, 0)
+    assert counts == [LIMIT, 0, 0]
 
 
 def test_the_next_line_begins_anew(splitter: LineSplitter) -> None:
@@ -90,6 +91,14 @@ def test_two_long_lines_are_told_twice(splitter: LineSplitter) -> None:
     splitter.feed(b"x" * 100)
 
     assert splitter.feed(b"\n" + b"y" * 100 + b"\n") == [None, None]
+
+
+def test_what_was_skipped_is_over(splitter: LineSplitter) -> None:
+    """Once a long line has ended, lines are read as ever, also in later reads."""
+    splitter.feed(b"x" * 100)
+
+    assert splitter.feed(b"\none\nt") == [None, b"one"]
+    assert splitter.feed(b"wo\n") == [b"two"]
 
 
 def test_pending_bytes(splitter: LineSplitter) -> None:
@@ -139,6 +148,12 @@ def test_error() -> None:
         b'{"ref":2,"ok":false,"error":{"code":"invalid_message",'
         b'"message":"Expected `number | str`, got `array`","path":"$.data.price"}}\n'
     )
+
+
+@pytest.mark.parametrize(("ref", "start"), [(0, b'{"ref":0,'), ("", b'{"ref":"",')])
+def test_every_reference_is_told(ref: str | int, start: bytes) -> None:
+    """References that count as false are references."""
+    assert encode_error(FeedError(FeedErrorCode.UNKNOWN_OP, "no", ref=ref)).startswith(start)
 
 
 @pytest.mark.parametrize("code", FeedErrorCode)
