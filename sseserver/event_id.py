@@ -23,8 +23,8 @@ MIN_STEP: Final = 1 << 32
 MAX_STEP: Final = 1 << 33
 """Bounds of the random step between IDs of one millisecond.
 
-6.4e9 on average leaves 15,000 IDs to a millisecond before the generator runs ahead of the
-clock, and thousands of millions of resume points between two events.
+6.4e9 on average leaves 8,000 IDs to a millisecond entered in its middle, before the generator
+runs ahead of the clock, and thousands of millions of resume points between two events.
 """
 
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"

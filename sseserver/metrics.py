@@ -38,12 +38,13 @@ class Histogram:
 
     def quantile(self, share: float) -> float | None:
         """Return the bound under which `share` (0 to 1) of the durations lie, or None if empty."""
-        wanted = self.count * share
-        if not wanted:
+        count = self.count
+        if not count:
             return None
+        wanted = count * share
         seen = 0
-        for bound, count in zip(LATENCY_BOUNDS_SECONDS, self.counts, strict=False):
-            seen += count
+        for bound, in_bucket in zip(LATENCY_BOUNDS_SECONDS, self.counts, strict=False):
+            seen += in_bucket
             if seen >= wanted:
                 return bound
         return LATENCY_BOUNDS_SECONDS[-1]

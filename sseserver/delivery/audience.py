@@ -138,7 +138,7 @@ class Audience:
             self._pending = []
             self.written_id = self._queued_id
             if members:
-                self._write(pending[0] if len(pending) == 1 else b"".join(pending), now)
+                self._write(b"".join(pending), now)
         if self.waiting:
             waiting, self.waiting = self.waiting, []
             for go_on in waiting:

@@ -8,6 +8,7 @@ work at all, and 20,000 connections cost one entry each and one running timer in
 Rejected: a heap (a push and a pop per re-arming), and one `call_later` per connection.
 """
 
+from collections import deque
 from typing import Final, Protocol
 
 RESOLUTION_SECONDS: Final = 0.02
@@ -75,13 +76,22 @@ class TimerWheel:
         fired = 0
         while self._tick < target:
             self._tick += 1
-            slot = self._slots[self._tick % _SLOTS]
-            for entry in [entry for entry, tick in slot.items() if tick <= self._tick]:
-                if slot.get(entry, target + 1) > self._tick:
-                    continue
-                self.cancel(entry)
-                fired += 1
-                deadline = entry.on_timer(now)
-                if deadline is not None:
-                    self.schedule(entry, deadline)
+            fired += self._fire(self._slots[self._tick % _SLOTS], now)
+        return fired
+
+    def _fire(self, slot: dict[Timed, int], now: float) -> int:
+        due = deque(entry for entry, tick in slot.items() if tick <= self._tick)
+        fired = 0
+        try:
+            while due:
+                entry = due.popleft()
+                if slot.get(entry, self._tick + 1) <= self._tick:
+                    self.cancel(entry)
+                    fired += 1
+                    deadline = entry.on_timer(now)
+                    if deadline is not None:
+                        self.schedule(entry, deadline)
+        finally:  # a bug in one entry does not cost the others a whole turn of the wheel
+            for entry in due:
+                self.schedule(entry, now)
         return fired

@@ -70,6 +70,8 @@ class AttemptLimit:
             attempts = self._attempts[key] = deque(maxlen=allowed)
         else:
             self._attempts.move_to_end(key)
+            if attempts.maxlen != allowed:
+                attempts = self._attempts[key] = deque(attempts, maxlen=allowed)
         attempts.append(now)
 
     def forget_old(self, now: float) -> None:

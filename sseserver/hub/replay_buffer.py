@@ -87,6 +87,7 @@ class ReplayBuffer:
         return max(
             self._loss.last_id if self._loss else 0,
             *(evicted.get(topic_of(route), 0) for route in routes),
+            0,
         )
 
     def newest_id(self) -> int:

@@ -11,12 +11,14 @@ for one connection take IDs
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sseserver.errors import GapReason
-from sseserver.event_id import SUFFIX_SPAN, EventIdGenerator
+from sseserver.event_id import MIN_STEP, SUFFIX_SPAN, EventIdGenerator
 from sseserver.events import Event
 from sseserver.hub.replay_buffer import ReplayBuffer
+
+_CLOSE: Final = MIN_STEP >> 4
 
 
 class Opening(NamedTuple):
@@ -99,4 +101,5 @@ def _before_loss(
         case GapReason.RESTARTED:
             return ids.between(last_event_id, start_id)
         case _:
-            return ids.between(last_event_id, lost_id)
+            # Close behind the client's own, so that the reason told again is the same.
+            return ids.between(last_event_id, min(lost_id, last_event_id + _CLOSE))
