@@ -15,7 +15,6 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from random import random
 from typing import Any, Final, NamedTuple
 
@@ -26,6 +25,7 @@ import uvloop
 from sseserver import logs
 from sseserver.backplane import memory
 from sseserver.config import Config, ServerConfig
+from sseserver.config_loading import start_refusals
 from sseserver.delivery.cork import Cork
 from sseserver.delivery.timer_wheel import RESOLUTION_SECONDS, TimerWheel
 from sseserver.errors import ConfigError, StartError
@@ -36,7 +36,8 @@ from sseserver.ingest.redaction import Redactor
 from sseserver.ingest.state_view import StateView
 from sseserver.net.connections import Connections
 from sseserver.net.http_protocol import HttpProtocol
-from sseserver.net.ingest_port import IngestPort, bind_ingest_socket
+from sseserver.net.ingest_port import IngestPort
+from sseserver.net.ingest_socket import IngestSocket
 from sseserver.net.metrics_page import MetricsPage
 from sseserver.net.routes import Routes
 from sseserver.net.stream_endpoint import StreamEndpoint
@@ -109,6 +110,9 @@ class _Daemon:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._ending = asyncio.Event()
+        self._is_told = False
+        self._is_hurried = False
+        self._leaving: asyncio.Task[None] | None = None
         self._wheel = TimerWheel(now)
         self._cork = Cork(now)
         self._projection = Projection(config.limits, config.buffer.max_users)
@@ -165,14 +169,14 @@ class _Daemon:
     async def run(self, feed: FeedMain | None) -> int:
         """Listen, wait for the end, drain."""
         async with contextlib.AsyncExitStack() as stack:
-            ingest_socket = bind_ingest_socket(self._config.ingest)
-            stack.callback(_remove_socket, Path(self._config.ingest.path))
-            stack.callback(ingest_socket.close)
+            ingest_socket = IngestSocket(self._config.ingest)
+            stack.callback(ingest_socket.listener.close)
+            stack.callback(ingest_socket.remove)
             http_socket = _bind_http_socket(self._config)
             stack.callback(http_socket.close)
             tls = _tls_context(self._config)
             ingest_server = await self._loop.create_unix_server(
-                self._ingest.make_feed, sock=ingest_socket
+                self._ingest.make_feed, sock=ingest_socket.listener
             )
             http_server = await self._loop.create_server(
                 lambda: HttpProtocol(self._routes, self._connections, is_tls=tls is not None),
@@ -199,6 +203,7 @@ class _Daemon:
             if feeding is not None:
                 feeding.cancel()
                 await asyncio.wait({feeding})
+            ingest_socket.remove()
             await self._drain(http_server, ingest_server)
         if feeding is not None and not feeding.cancelled() and feeding.exception() is not None:
             return 1
@@ -215,23 +220,36 @@ class _Daemon:
         self._hub.shut_down()
         for connection in list(self._connections.http):
             connection.close_when_idle()
-        try:
-            async with asyncio.timeout(self._config.server.drain_seconds):
-                await self._ingest.feeds.emptied()
-                await self._connections.http.emptied()
-                await self._connections.streams.emptied()
-        except TimeoutError:
+        self._leaving = self._loop.create_task(self._all_gone())
+        patience = 0 if self._is_hurried else self._config.server.drain_seconds
+        done, _ = await asyncio.wait({self._leaving}, timeout=patience)
+        if not done or self._leaving.cancelled():
             _log.warning(
-                "drain_timed_out",
+                "drain_cut_short" if self._is_hurried else "drain_timed_out",
                 streams=len(self._connections.streams),
                 http_connections=len(self._connections.http),
+                feeds=len(self._ingest.feeds),
             )
         _log.info("stopped", seconds=round(self._clock.monotonic() - started, 3))
 
+    async def _all_gone(self) -> None:
+        await self._ingest.feeds.emptied()
+        await self._connections.http.emptied()
+        await self._connections.streams.emptied()
+
     def _handle_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self._ending.set)
+            self._loop.add_signal_handler(number, self._end)
         self._loop.add_signal_handler(signal.SIGHUP, self._reload)
+
+    def _end(self) -> None:
+        """End in order; at the second signal, at once."""
+        if self._is_told and not self._is_hurried:
+            self._is_hurried = True
+            if self._leaving is not None:
+                self._leaving.cancel()
+        self._is_told = True
+        self._ending.set()
 
     def _note_feed_end(self, feeding: "asyncio.Task[None]") -> None:
         if not feeding.cancelled() and feeding.exception() is not None:
@@ -246,9 +264,14 @@ class _Daemon:
         except ConfigError as error:
             _log.error("reload_refused", problems=[str(problem) for problem in error.problems])
             return
-        config = msgspec.structs.replace(config, server=_within_descriptors(config.server))
         fixed = _fixed_changes(self._config, config)
         config = _with_fixed(self._config, config)
+        # Again, as it judged an address that does not apply.
+        refusals = start_refusals(config)
+        if refusals:
+            _log.error("reload_refused", problems=list(map(str, refusals)))
+            return
+        config = msgspec.structs.replace(config, server=_within_descriptors(config.server))
         self._config = config
         logs.set_level(config.log.level)
         self._pipeline.logs_events = config.log.level == "debug"
@@ -259,7 +282,7 @@ class _Daemon:
         self._connections.server = config.server
         self._connections.stream = config.stream
         self._routes.configure(config)
-        self._ingest.config = config.ingest
+        self._ingest.configure(config.ingest)
         _log.info("reloaded", needs_restart=fixed)
 
     def _want_flush(self) -> None:
@@ -289,11 +312,13 @@ class _Daemon:
         self._hub.end_window()
 
     def _tick(self) -> None:
+        # First, so that a bug that one deadline runs into does not stop all others.
+        self._loop.call_later(RESOLUTION_SECONDS, self._tick)
         self._wheel.advance(self._clock.monotonic())
         self._hub.streams.settle()
-        self._loop.call_later(RESOLUTION_SECONDS, self._tick)
 
     def _every_minute(self) -> None:
+        self._loop.call_later(_MINUTE, self._every_minute)
         self._hub.users.log_overflows()
         self._attempts.forget_old(self._clock.monotonic())
         evicted = {
@@ -304,7 +329,6 @@ class _Daemon:
         for kind, count in evicted.items():
             if count:
                 _log.warning("limit_reached", kind=kind, evicted=count)
-        self._loop.call_later(_MINUTE, self._every_minute)
 
 
 _FIXED_KEYS: Final = (
@@ -319,17 +343,29 @@ _FIXED_KEYS: Final = (
     ("limits", "max_instruments"),
     ("limits", "max_orders_per_user"),
     ("limits", "max_positions_per_user"),
+    ("buffer", "max_users"),  # bounds the state as well
+    ("backplane", "kind"),
+    ("backplane", "servers"),
+    ("backplane", "prefix"),
+    ("state", "path"),
+    ("state", "save_seconds"),
     ("log", "format"),
 )
 """What a running server cannot change."""
 
 
 def _fixed_changes(old: Config, new: Config) -> list[str]:
-    return [
+    changes = [
         f"{section}.{key}"
         for section, key in _FIXED_KEYS
         if getattr(getattr(old, section), key) != getattr(getattr(new, section), key)
     ]
+    if (
+        old.server.tls_cert
+        and old.server.header_timeout_seconds != new.server.header_timeout_seconds
+    ):
+        changes.append("server.header_timeout_seconds (of TLS handshakes)")
+    return changes
 
 
 def _with_fixed(old: Config, new: Config) -> Config:
@@ -390,7 +426,3 @@ def _within_descriptors(server: ServerConfig) -> ServerConfig:
         return server
     _log.info("max_connections_lowered", max_connections=room, descriptors=max(soft, limit))
     return msgspec.structs.replace(server, max_connections=room)
-
-
-def _remove_socket(path: Path) -> None:
-    path.unlink(missing_ok=True)

@@ -84,10 +84,9 @@ class Audiences:
         self._gzip_level = compression.level
         self.contexts.max_contexts = compression.max_contexts
         self._keepalive_seconds = stream.keepalive_seconds
-        now = self._clock.monotonic()
         for audience in self._by_key.values():
             audience.keepalive_seconds = stream.keepalive_seconds
-            self._wheel.schedule(audience, now + stream.keepalive_seconds)
+            self._wheel.schedule(audience, audience.last_write + stream.keepalive_seconds)
 
     def all(self) -> Iterable[Audience]:
         """Return every audience."""
@@ -118,9 +117,10 @@ class Audiences:
 
     def forget_if_empty(self, audience: Audience, request: StreamRequest) -> None:
         """Forget an audience that has neither members nor anyone waiting to join."""
-        if len(audience) or audience.waiting or audience_key(request) not in self._by_key:
+        key = audience_key(request)
+        if len(audience) or audience.waiting or self._by_key.get(key) is not audience:
             return
-        del self._by_key[audience_key(request)]
+        del self._by_key[key]
         self._unwire(audience, request)
         self._wheel.cancel(audience)
         audience.close()
@@ -145,6 +145,7 @@ class Audiences:
     def flush_one(self, audience: Audience, now: float) -> tuple[int, int]:
         """Write what is queued for one audience; return deliveries and writes."""
         received = audience.oldest_received
+        audience.snapshot = None  # what is queued is newer
         delivered, written = audience.flush(now)
         counters = self._counters
         counters.delivered_events += delivered

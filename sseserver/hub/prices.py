@@ -66,6 +66,8 @@ class PriceFanout:
                 self.conflated += 1
             self.held[quote.symbol] = quote
             return True
+        # Nobody is there to be sent it, and who comes until the window ends has it already.
+        self.held.pop(quote.symbol, None)
         return False
 
     def release(self, next_id: Callable[[], int]) -> None:

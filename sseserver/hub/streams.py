@@ -6,11 +6,17 @@ its audience. Opening is the first advance. A peer that stops reading is parked:
 audience, keeps its last ID, and is advanced again when its transport has drained. A long
 opening is the same case, so no queue per connection exists.
 
+Two invariants hold it together. Nobody leaves an audience for being slow while frames are
+queued in it: what is queued may have left the replay buffer already. And what a stream was told
+of the *state* is an ID of its own, not its last ID: facts are replayed past state events that
+it still lacks.
+
 Everything here is synchronous: nothing can slip between history and live.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import Final
 
 import structlog
@@ -28,7 +34,7 @@ from sseserver.hub.state_source import Payload, StateSource
 from sseserver.hub.subscription import Sink, StreamRequest, Subscription
 from sseserver.hub.users import User, Users
 from sseserver.metrics import Counters
-from sseserver.wire.compression import GZIP_HEADER
+from sseserver.wire.compression import epilogue, prologue
 from sseserver.wire.sse_frame import LAST_CHUNK, FrameEncoder, chunk
 
 _LARGE_BYTES: Final = 65_536
@@ -70,6 +76,7 @@ class Streams:
         self._start_id = start_id
         self._random_below = random_below
         self._paused: list[Subscription] = []
+        self._waiting: dict[Subscription, tuple[Audience, Callable[[], None]]] = {}
         self._by_session: dict[bytes, dict[Subscription, None]] = {}
         self.frames = frames
         self.limits = limits
@@ -90,27 +97,18 @@ class Streams:
         """
         now = self._clock.monotonic()
         user = None if request.user_id is None else self._users.obtain(request.user_id, now)
-        if user is not None and request.is_counted:
-            self._make_room(user)
         subscription = Subscription(request, self._client_id(request), sink, write)
         self.clients[subscription.client_id] = subscription
-        if user is not None:
-            self._users.connect(user, subscription)
-            user.parked[subscription] = None
         if request.session_key is not None:
             self._by_session.setdefault(request.session_key, {})[subscription] = None
-        if user is not None and Topic.POSITIONS in request.routes:
-            self._state.watch(user.user_id)
-            if len(user.connections) == 1:
-                user.revalued_id = self._ids.last
+        if user is not None:
+            self._connect(subscription, user)
         self._counters.streams_opened[_name(request)] = (
             self._counters.streams_opened.get(_name(request), 0) + 1
         )
         opening = self._opening(subscription, user)
-        if request.encoding == "gzip":
-            write(head + (chunk(GZIP_HEADER) if request.is_chunked else GZIP_HEADER))
-        else:
-            write(head)
+        start = prologue(request.encoding)
+        write(head + (chunk(start) if start and request.is_chunked else start))
         self._advance(subscription, opening)
         return subscription
 
@@ -134,10 +132,15 @@ class Streams:
 
     def settle(self) -> None:
         """Park what has been paused since the last call."""
-        paused, self._paused = self._paused, []
-        for subscription in paused:
-            if subscription.is_open and subscription.sink.is_paused:
-                self._park(subscription)
+        while self._paused:
+            paused, self._paused = self._paused, []
+            for subscription in paused:
+                audience = subscription.audience
+                if audience is None or not subscription.sink.is_paused:
+                    continue
+                if audience.is_dirty:
+                    self._audiences.flush_one(audience, self._clock.monotonic())
+                self._park(subscription, self._told_id(subscription))
 
     def resume(self, subscription: Subscription) -> None:
         """Go on with a stream whose transport has drained."""
@@ -146,14 +149,17 @@ class Streams:
 
     def owe(self, user: User, event: Event, size_bytes: int) -> None:
         """Count a fact for the parked streams that lack it; close those too far behind."""
-        for subscription in list(user.parked):
-            if not subscription.sink.is_paused or event.route not in subscription.request.routes:
-                continue
-            if subscription.owe(size_bytes) > self.limits.max_backlog_bytes // 2:
-                user.buffer.note_slow(subscription.first_id, event.id)
-                self._counters.slow_consumers += 1
-                subscription.sink.abort(CloseReason.SLOW_CONSUMER)
-                self.leave(subscription)
+        limit = self.limits.max_backlog_bytes // 2
+        too_slow = [
+            subscription
+            for subscription in user.parked
+            if self._owed_bytes(subscription, event, size_bytes) > limit
+        ]
+        for subscription in too_slow:
+            user.buffer.note_slow(subscription.first_id, event.id)
+            self._counters.slow_consumers += 1
+            subscription.sink.abort(CloseReason.SLOW_CONSUMER)
+            self.leave(subscription)
 
     def end(
         self,
@@ -211,6 +217,7 @@ class Streams:
         request = subscription.request
         self.clients.pop(subscription.client_id, None)
         self._leave_audience(subscription)
+        self._stop_waiting(subscription)
         if request.session_key is not None:
             streams = self._by_session[request.session_key]
             del streams[subscription]
@@ -231,9 +238,21 @@ class Streams:
             wall_ms += 1
         return client_id
 
+    def _connect(self, subscription: Subscription, user: User) -> None:
+        routes = subscription.request.routes
+        self._users.connect(user, subscription)
+        user.parked[subscription] = self._ids.last
+        if subscription.request.is_counted:
+            self._make_room(user)
+        if Topic.POSITIONS in routes:
+            self._state.watch(user.user_id)
+            if Topic.POSITIONS not in user.routes:
+                user.revalued_id = self._ids.last
+
     def _make_room(self, user: User) -> None:
+        """End the oldest connections of a user who has just got one too many."""
         limit = self.limits.connections_per_user
-        while len(user.counted) >= limit:
+        while len(user.counted) > limit:
             oldest = next(iter(user.counted))
             payload: JsonObject = {
                 "limit": limit,
@@ -298,15 +317,16 @@ class Streams:
         if not self._replay(subscription, parts):
             return
         audience = self._audiences.obtain(subscription.request)
-        parts.extend(self._state_parts(subscription, audience))
         if audience.is_dirty:
             self._write_apart(subscription, parts)
-            audience.waiting.append(partial(self._advance, subscription))
+            self._wait(subscription, audience)
             return
+        parts.extend(self._state_parts(subscription, audience))
         user = self._user(subscription)
         if user is not None:
-            user.parked.pop(subscription, None)
+            del user.parked[subscription]
         subscription.audience = audience
+        subscription.is_parked = False
         subscription.held = None
         if subscription.request.encoding == "identity":
             audience.admit(subscription, b"", self._clock.monotonic())
@@ -317,7 +337,30 @@ class Streams:
             if data:
                 subscription.write(data)
         if subscription.sink.is_paused:
-            self._park(subscription)
+            self._park(subscription, self._ids.last)
+
+    def _wait(self, subscription: Subscription, audience: Audience) -> None:
+        """Let a stream go on when its audience has written what is queued.
+
+        State is not looked at before: who waits would be sent it twice, and on the price stream
+        the snapshot after the flush is one that many share.
+        """
+        if subscription not in self._waiting:
+            go_on = partial(self._go_on, subscription)
+            self._waiting[subscription] = (audience, go_on)
+            audience.waiting.append(go_on)
+
+    def _go_on(self, subscription: Subscription) -> None:
+        audience, _ = self._waiting.pop(subscription)
+        if not subscription.sink.is_paused:
+            self._advance(subscription)
+        self._audiences.forget_if_empty(audience, subscription.request)
+
+    def _stop_waiting(self, subscription: Subscription) -> None:
+        if subscription in self._waiting:
+            audience, go_on = self._waiting.pop(subscription)
+            audience.waiting.remove(go_on)
+            self._audiences.forget_if_empty(audience, subscription.request)
 
     def _replay(self, subscription: Subscription, parts: list[bytes]) -> bool:
         """Collect the facts the stream lacks; False when the peer must take some first."""
@@ -333,8 +376,11 @@ class Streams:
                 parts.clear()
                 size = 0
                 if subscription.sink.is_paused:
-                    self._recount_owed(subscription)
+                    if subscription.is_parked:
+                        self._recount_owed(subscription)
                     return False
+        subscription.owed_bytes = 0
+        subscription.has_unsent_event = False
         return True
 
     def _lacking(self, subscription: Subscription) -> Iterator[Event]:
@@ -344,6 +390,22 @@ class Streams:
         user = self._user(subscription)
         if user is not None:
             yield from user.buffer.after(subscription.last_id, subscription.request.routes)
+
+    def _owed_bytes(self, subscription: Subscription, event: Event, size_bytes: int) -> int:
+        """Count a fact, unless an urgent flush has just handed it over; return what is owed.
+
+        An opening is paced, not counted (contract section 2): of a stream that has never had
+        all of it, only what has left the replay buffer since takes memory. The first event is
+        not counted, as in `Subscription.owe`.
+        """
+        if not subscription.sink.is_paused:
+            return 0
+        if not subscription.is_parked:
+            kept = islice(subscription.held or (), 1, None)
+            return sum(len(self.frames.frame(kept_event)) for kept_event in kept)
+        if event.id <= subscription.last_id or event.route not in subscription.request.routes:
+            return 0
+        return subscription.owe(size_bytes)
 
     def _recount_owed(self, subscription: Subscription) -> None:
         subscription.owed_bytes = 0
@@ -358,18 +420,19 @@ class Streams:
 
     def _state_parts(self, subscription: Subscription, audience: Audience) -> Iterator[bytes]:
         request = subscription.request
+        user = self._user(subscription)
         wall_ms = self._clock.wall_ms()
-        payloads: Sequence[Payload]
+        payloads: Sequence[Payload] = ()
         if subscription.needs_snapshot:
             subscription.needs_snapshot = False
             payloads = self._snapshot(request, audience, iso_timestamp(wall_ms))
-        elif request.user_id is None:
-            payloads = ()
+        elif user is None:
             for quote in self._state.quotes_after(request.symbols, subscription.last_id):
                 subscription.last_id = quote.id
                 yield self.frames.quote_frame(quote)
-        else:
-            payloads = self._state.news(request, subscription.last_id, iso_timestamp(wall_ms))
+        if user is not None and not payloads:
+            told_id = user.parked[subscription]
+            payloads = self._state.news(request, told_id, iso_timestamp(wall_ms))
         for event_type, data in payloads:
             subscription.last_id = self._ids.next(wall_ms)
             yield from self.frames.pieces(event_type, data, subscription.last_id)
@@ -413,13 +476,25 @@ class Streams:
             subscription.trailer.add(plain)
         subscription.write(self._audiences.apart(request, plain))
 
-    def _park(self, subscription: Subscription) -> None:
+    def _park(self, subscription: Subscription, told_id: int) -> None:
         user = self._user(subscription)
         if user is not None:
-            user.parked[subscription] = None
+            user.parked[subscription] = told_id
+        subscription.is_parked = True
         self._leave_audience(subscription)
-        subscription.owed_bytes = 0
-        subscription.has_unsent_event = False
+
+    def _told_id(self, subscription: Subscription) -> int:
+        """Return the ID up to which a member, who has been handed all, was told of the state.
+
+        A price that moved a holding is told with the next re-valuation, whatever facts went
+        out in between.
+        """
+        audience = subscription.audience
+        assert audience is not None, "a member has an audience"
+        user = self._user(subscription)
+        if user is not None and Topic.POSITIONS in subscription.request.routes:
+            return user.revalued_id
+        return max(subscription.last_id, audience.written_id)
 
     def _leave_audience(self, subscription: Subscription) -> None:
         audience = subscription.audience
@@ -453,8 +528,8 @@ class Streams:
             if subscription.trailer is not None:
                 subscription.trailer.add(plain)
             tail = self._audiences.apart(request, plain)
-        if subscription.trailer is not None:
-            ending = subscription.trailer.ending()
+        ending = epilogue(request.encoding, subscription.trailer)
+        if ending:
             tail += chunk(ending) if request.is_chunked else ending
         return tail + LAST_CHUNK if request.is_chunked else tail
 

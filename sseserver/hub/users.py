@@ -3,8 +3,9 @@
 A user is known while it has connections or buffered events. Buffers are dropped `ttl_seconds`
 after the last client left (after the last event, for a user that never had one), past
 `max_users`, and past `max_bytes`; users without connections lose theirs first, the longest idle
-one before others (contract section 2). What was dropped is remembered as one ID a user, so that
-a client that resumes is told of its gap.
+one before others (contract section 2); after them a user loses its own, so that a noisy one
+costs the quiet ones nothing. What was dropped is remembered as one ID a user, so that a client
+that resumes is told of its gap.
 """
 
 from collections import OrderedDict, deque
@@ -32,7 +33,11 @@ _log = structlog.get_logger()
 
 
 class User:
-    """One user's replay buffer, audiences by route, and connections."""
+    """One user's replay buffer, audiences by route, and connections.
+
+    `parked` holds the streams that lack something, each with the ID up to which it was told of
+    the state; `revalued_id` is the ID of the last re-valuation that went to the others.
+    """
 
     __slots__ = (
         "_on_timer",
@@ -57,7 +62,7 @@ class User:
         self.routes: dict[str, list[Audience]] = {}
         self.connections: dict[Subscription, None] = {}
         self.counted: dict[Subscription, None] = {}
-        self.parked: dict[Subscription, None] = {}
+        self.parked: dict[Subscription, int] = {}
         self.limit_ids: deque[int] | None = None
         self.revalued_id = 0
         self.idle_since = 0.0
@@ -89,9 +94,11 @@ class Users:
         self._wheel = wheel
         self._users: dict[str, User] = {}
         self._idle: OrderedDict[str, User] = OrderedDict()
+        self._filled: dict[str, User] = {}
         self._losses: OrderedDict[str, Loss] = OrderedDict()
         self._forgotten_loss: Loss | None = None
         self._overflows: dict[str, int] = {}
+        self._just_logged: set[str] = set()
         self.buffered_bytes = 0
         self.buffered_events = 0
         self.evicted_events = 0
@@ -112,7 +119,7 @@ class Users:
         """Return a user, made known when it is not."""
         user = self._users.get(user_id)
         if user is None:
-            if len(self._users) >= self.config.max_users and self._idle:
+            while len(self._users) >= self.config.max_users and self._idle:
                 self._drop(next(iter(self._idle.values())), GapReason.EVICTED)
             loss = self._losses.pop(user_id, self._forgotten_loss)
             user = User(user_id, ReplayBuffer(loss), self._expire)
@@ -126,12 +133,13 @@ class Users:
         buffer.append(event)
         self.buffered_bytes += event_bytes(event)
         self.buffered_events += 1
+        self._filled[user.user_id] = user
         if not user.was_connected:
             user.idle_since = now
-        if len(buffer.events) > self.config.events_per_user:
+            self._idle.move_to_end(user.user_id)
+        while len(buffer.events) > self.config.events_per_user:
             self._evict(user)
-            self._note_overflow(user.user_id)
-        while self.buffered_bytes > self.config.max_bytes and self.buffered_events:
+        while self.buffered_bytes > self.config.max_bytes:
             self._make_room(user)
 
     def connect(self, user: User, subscription: Subscription) -> None:
@@ -156,13 +164,20 @@ class Users:
             self._drop(user, GapReason.EXPIRED)
 
     def log_overflows(self) -> None:
-        """Log what overflowed since the last call, once a user; called every minute."""
+        """Log what overflowed since it was last logged, once a user; called every minute.
+
+        A first overflow is logged when it happens, and its user not at the next call: that may
+        come a moment later.
+        """
         again = {}
         for user_id, count in self._overflows.items():
-            if count:
+            if user_id in self._just_logged:
+                again[user_id] = count
+            elif count:
                 _log.warning("buffer_overflow", user_id=user_id, evicted_events=count)
                 again[user_id] = 0
         self._overflows = again
+        self._just_logged.clear()
 
     def _rest(self, user: User, now: float) -> None:
         user.idle_since = now
@@ -181,9 +196,10 @@ class Users:
         self._wheel.cancel(user)
         self._idle.pop(user.user_id, None)
         del self._users[user.user_id]
-        self.buffered_bytes -= user.buffer.size_bytes
-        self.buffered_events -= len(user.buffer)
-        self.dropped_buffers += 1
+        if self._filled.pop(user.user_id, None) is not None:
+            self.buffered_bytes -= user.buffer.size_bytes
+            self.buffered_events -= len(user.buffer)
+            self.dropped_buffers += 1
         lost_id = user.buffer.newest_id()
         if lost_id:
             self._losses[user.user_id] = Loss(lost_id, reason)
@@ -193,24 +209,30 @@ class Users:
                     self._forgotten_loss = forgotten
 
     def _make_room(self, user: User) -> None:
-        """Free memory past `max_bytes`: idle users first, then the publishing user's oldest."""
-        for idle in self._idle.values():
-            if idle is not user:
-                self._drop(idle, GapReason.EVICTED)
+        """Free memory past `max_bytes`; every call drops a buffer or an event.
+
+        A user who fills all of it alone pays alone. Else idle users go first, then the oldest
+        of the publishing user's events; what it has just published stays, as long as anybody
+        else has something left.
+        """
+        if user.buffer.size_bytes <= self.config.max_bytes:
+            for idle in self._idle.values():
+                if idle is not user:
+                    self._drop(idle, GapReason.EVICTED)
+                    return
+            if len(user.buffer) == 1:
+                self._evict(next(other for other in self._filled.values() if other is not user))
                 return
-        if len(user.buffer):
-            self._evict(user)
-            return
-        for other in self._users.values():
-            if len(other.buffer):
-                self._evict(other)
-                return
+        self._evict(user)
 
     def _evict(self, user: User) -> None:
         event = user.buffer.evict()
         self.buffered_bytes -= event_bytes(event)
         self.buffered_events -= 1
         self.evicted_events += 1
+        if not len(user.buffer):
+            del self._filled[user.user_id]
+        self._note_overflow(user.user_id)
         for subscription in user.parked:
             if event.id > subscription.last_id and event.route in subscription.request.routes:
                 subscription.hold(event)
@@ -220,5 +242,6 @@ class Users:
         if count is None:
             _log.warning("buffer_overflow", user_id=user_id, evicted_events=1)
             self._overflows[user_id] = 0
+            self._just_logged.add(user_id)
         else:
             self._overflows[user_id] = count + 1

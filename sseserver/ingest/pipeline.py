@@ -244,10 +244,17 @@ class Pipeline:
 
     def _completed(self, message: PublishMessage, wall_ms: int) -> JsonObject:
         """Return the payload redacted, with a timestamp."""
-        data = self.redactor.redact(messages.data_object(message))
+        data = self._redacted(messages.data_object(message), "$.data")
         if data.get("timestamp") is None:
             data["timestamp"] = self._timestamp_of(wall_ms)
         return data
+
+    def _redacted(self, value: JsonObject, path: str) -> JsonObject:
+        try:
+            return self.redactor.redact(value)
+        except FeedError as error:
+            error.path = path
+            raise
 
     def _timestamp_of(self, wall_ms: int) -> str:
         if wall_ms != self._timestamp_ms:
@@ -264,6 +271,8 @@ class Pipeline:
     def _deliver_urgent(self, event: Event) -> None:
         connections = self._hub.publish(event, is_urgent=True)
         self._count(event.type)
+        if self.logs_events:
+            self._log_event(event.type, event.id, connections, event.correlation_id)
         _log.info(
             "alert_delivered",
             event_id=format_event_id(event.id),
@@ -309,13 +318,13 @@ class Pipeline:
             key, message.userId, message.role, message.expires_at_ms, self._clock.wall_ms()
         )
         match change:
-            case SessionChange.ENDED:
+            case SessionChange.ENDED | SessionChange.NEW:
+                # A new one may find streams of one that expired or was evicted a moment ago and
+                # that have not been looked at since: they must not live on under another user.
                 self._hub.streams.end_session(key)
             case SessionChange.RENEWED:
                 for subscription in self._hub.streams.of_session(key):
                     subscription.sink.rearm()
-            case SessionChange.NEW:
-                pass
             case _:
                 assert_never(change)
 
@@ -326,7 +335,7 @@ class Pipeline:
             self._hub.streams.end_route(user, route, CloseReason.STRATEGY_GONE)
 
     def _put_orders(self, message: OrdersPut) -> None:
-        orders = [self.redactor.redact(order) for order in message.orders]
+        orders = [self._redacted(order, "$.orders") for order in message.orders]
         self._projection.put_orders(message.userId, orders)
         if message.notify:
             timestamp = iso_timestamp(self._clock.wall_ms())
@@ -334,7 +343,7 @@ class Pipeline:
             self._hub.push_state(message.userId, Topic.ORDERS, "order:update", snapshot)
 
     def _put_positions(self, message: PositionsPut) -> None:
-        positions = [self.redactor.redact(position) for position in message.positions]
+        positions = [self._redacted(position, "$.positions") for position in message.positions]
         event_id = self._hub.ids.next(self._clock.wall_ms())
         self._projection.put_positions(message.userId, positions, event_id)
         if message.notify:

@@ -63,11 +63,12 @@ class IngestSocket:
         self._identity = _identity(self._path)
 
     def remove(self) -> None:
-        """Remove the file, unless another one stands in its place; before `listener` is closed.
+        """Remove the file, unless another one stands in its place; only the first call counts.
 
-        While the socket is open nobody else's file can have its inode number.
+        To be called before `listener` is closed: until then no other file can have its inode.
         """
-        if _identity(self._path) == self._identity is not None:
+        identity, self._identity = self._identity, None
+        if identity is not None and identity == _identity(self._path):
             self._path.unlink(missing_ok=True)
 
     def _bind(self, mode: int) -> None:

@@ -8,7 +8,10 @@ without any context and thus valid anywhere in any stream. Several gzip members 
 are not an option: browsers stop after the first (field notes D7). Rejected too: a full flush
 after every event (the ratio of small events falls from 4.0 to 1.16).
 
-**zstd** (RFC 8878). One whole frame per write, made once for all; there is no context.
+**zstd** (RFC 8878). One whole frame per write, made once for all; there is no context. The first
+bytes of a frame, always the same four, go out with the frame before it: httpx 0.28 takes a frame
+that ends with the data for the end of the stream, and fails at the next one; a frame that has
+begun it waits for, as every decoder does.
 
 Contexts are small: `wbits` 12 and `memLevel` 5 cost 36 KiB and compress 600 price events to
 17.7 % where zlib's defaults cost 207 KiB and reach 16.6 % (design section 2).
@@ -25,11 +28,16 @@ from sseserver.wire.checksum import shift_crc
 GZIP_HEADER: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 """Deflate, no name, no time, unknown operating system (RFC 1952 section 2.3)."""
 
+ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+"""What each zstd frame begins with (RFC 8878 section 3.1.1)."""
+
 _FINAL_BLOCK: Final = b"\x03\x00"
 _EMPTY_BLOCK: Final = b"\x00\x00\x00\xff\xff"
 _WINDOW_BITS: Final = 12
 _MEMORY_LEVEL: Final = 5
 _ZSTD_LEVEL: Final = 3
+
+_zstd_frame: Final = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress
 
 
 def gzip_piece(plain: bytes, level: int) -> bytes:
@@ -38,8 +46,12 @@ def gzip_piece(plain: bytes, level: int) -> bytes:
     return context.compress(plain) + context.flush(zlib.Z_SYNC_FLUSH)
 
 
-zstd_frame: Final = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress
-"""Returns bytes as a zstd frame of their own; decoders join frames (RFC 8878 section 3)."""
+def zstd_piece(plain: bytes) -> bytes:
+    """Return a whole zstd frame, moved on by the magic number: that of the next is its end.
+
+    Decoders join frames (RFC 8878 section 3).
+    """
+    return _zstd_frame(plain)[len(ZSTD_MAGIC) :] + ZSTD_MAGIC
 
 
 class ContextBudget:
@@ -195,7 +207,24 @@ def _identity(plain: bytes) -> bytes:
 
 
 IDENTITY: Final = PlainCoding(_identity)
-ZSTD: Final = PlainCoding(zstd_frame)
+ZSTD: Final = PlainCoding(zstd_piece)
+
+
+def prologue(encoding: str) -> bytes:
+    """Return what a stream in this coding begins with, before its first piece."""
+    return {"gzip": GZIP_HEADER, "zstd": ZSTD_MAGIC}.get(encoding, b"")
+
+
+def epilogue(encoding: str, trailer: GzipTrailer | None) -> bytes:
+    """Return what a stream in this coding ends with, after its last piece.
+
+    Args:
+        encoding: `identity`, `gzip` or `zstd`.
+        trailer: What a gzip stream has carried; None for other codings.
+    """
+    if trailer is not None:
+        return trailer.ending()
+    return _zstd_frame(b"")[len(ZSTD_MAGIC) :] if encoding == "zstd" else b""
 
 
 def piece(encoding: str, plain: bytes, gzip_level: int) -> bytes:
@@ -210,6 +239,6 @@ def piece(encoding: str, plain: bytes, gzip_level: int) -> bytes:
         case "gzip":
             return gzip_piece(plain, gzip_level)
         case "zstd":
-            return zstd_frame(plain)
+            return zstd_piece(plain)
         case _:
             return plain

@@ -87,6 +87,7 @@ class Page:
         self._content = b""
         self._cookie = ""
         self._grown = asyncio.Condition()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self.origin = ""
         self.reports: list[dict[str, Any]] = []
 
@@ -103,7 +104,9 @@ class Page:
         trace: TracebackType | None,
     ) -> None:
         self._server.close()
-        await self._server.wait_closed()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     @asynccontextmanager
     async def shown(self, folder: Path, script: str, cookie: str = "") -> AsyncIterator[None]:
@@ -173,11 +176,17 @@ class Page:
         await self.until(lambda: self.errors(name) == ready_states)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
         try:
             while True:
                 await self._answer(reader, writer)
         except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
+            pass
+        finally:
+            self._tasks.discard(task)
+            writer.transport.abort()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")

@@ -66,6 +66,7 @@ class CuttingProxy:
 
     def __init__(self, target_port: int) -> None:
         self._target_port = target_port
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self.exchanges: list[Exchange] = []
 
@@ -82,7 +83,7 @@ class CuttingProxy:
     ) -> None:
         self._server.close()
         self.cut()
-        await self._server.wait_closed()
+        await asyncio.gather(*self._tasks)
 
     def cut(self) -> None:
         """Break every open connection, on both sides."""
@@ -98,23 +99,36 @@ class CuttingProxy:
         }
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
         exchange = Exchange()
         self.exchanges.append(exchange)
         self._writers.add(writer)
         try:
+            await self._connect_on(reader, writer, exchange)
+        finally:
+            self._writers.discard(writer)
+            self._tasks.discard(task)
+            writer.close()
+
+    async def _connect_on(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, exchange: Exchange
+    ) -> None:
+        try:
             upstream, downstream = await asyncio.open_connection("127.0.0.1", self._target_port)
         except OSError:
             writer.transport.abort()
-            self._writers.discard(writer)
             return
         self._writers.add(downstream)
-        await asyncio.gather(
-            _pass_on(reader, downstream, exchange.request),
-            _pass_on(upstream, writer, exchange.response),
-        )
-        for one in (writer, downstream):
-            self._writers.discard(one)
-            one.close()
+        try:
+            await asyncio.gather(
+                _pass_on(reader, downstream, exchange.request),
+                _pass_on(upstream, writer, exchange.response),
+            )
+        finally:
+            self._writers.discard(downstream)
+            downstream.close()
 
 
 async def _pass_on(

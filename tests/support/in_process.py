@@ -138,11 +138,15 @@ def serve(
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """Put back what a server changes in its process."""
+    handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     thresholds = gc.get_threshold()
     try:
         yield
     finally:
+        for number, handler in handlers.items():
+            if signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
         gc.unfreeze()
         gc.set_threshold(*thresholds)
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)

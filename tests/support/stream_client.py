@@ -49,10 +49,15 @@ class Dechunker:
 
 
 class ZstdFrames:
-    """Decodes zstd frames that follow one another."""
+    """Decodes zstd frames that follow one another.
+
+    Attributes:
+        eof: Whether the last frame that began has ended.
+    """
 
     def __init__(self) -> None:
         self._current = zstandard.ZstdDecompressor().decompressobj()
+        self.eof = True
 
     def decompress(self, data: bytes) -> bytes:
         """Take bytes and return what they say."""
@@ -60,7 +65,8 @@ class ZstdFrames:
         while data:
             plain += self._current.decompress(data)
             data = self._current.unused_data
-            if self._current.eof:
+            self.eof = self._current.eof
+            if self.eof:
                 self._current = zstandard.ZstdDecompressor().decompressobj()
         return plain
 

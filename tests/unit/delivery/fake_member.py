@@ -4,7 +4,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-from sseserver.wire.compression import GZIP_HEADER, GzipTrailer, piece
+from sseserver.wire.compression import GzipTrailer, epilogue, piece, prologue
 from sseserver.wire.sse_frame import LAST_CHUNK, chunk
 from tests.support.stream_client import Dechunker, ZstdFrames
 
@@ -15,7 +15,7 @@ class FakeMember:
     """Decodes what it is sent, write by write (`sseserver.delivery.audience.Member`).
 
     Attributes:
-        writes: The bytes objects that were written, without the gzip header.
+        writes: The bytes objects that were written, without the coding's prologue.
         plain: What each of them said to the peer before the next one came.
     """
 
@@ -34,7 +34,8 @@ class FakeMember:
             self._decoder = ZstdFrames()
         if encoding == "gzip":
             self._decoder = zlib.decompressobj(31)
-            self._decode(self._framed(GZIP_HEADER))
+        if encoding != "identity":
+            self._decode(self._framed(prologue(encoding)))
 
     def write_apart(self, plain: bytes) -> None:
         """Take bytes that are written to this connection alone."""
@@ -44,8 +45,9 @@ class FakeMember:
 
     def end(self) -> None:
         """Take the end of the stream, after the member has left its audience."""
-        if self.trailer is not None:
-            self._decode(self._framed(self.trailer.ending()))
+        ending = epilogue(self.encoding, self.trailer)
+        if ending:
+            self._decode(self._framed(ending))
         if self.is_chunked:
             self._decode(LAST_CHUNK)
 
@@ -53,7 +55,7 @@ class FakeMember:
     def is_ended_properly(self) -> bool:
         """Whether the last chunk has arrived, and a trailer that fits all that was decoded."""
         has_ended_chunks = self._dechunker.is_ended or not self.is_chunked
-        has_ended_coding = self.encoding != "gzip" or self._decoder.eof
+        has_ended_coding = self._decoder is None or self._decoder.eof
         return bool(has_ended_chunks and has_ended_coding)
 
     def _take(self, data: bytes) -> None:

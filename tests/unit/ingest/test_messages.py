@@ -115,12 +115,20 @@ def test_null_is_no_value_of_a_required_field() -> None:
 
 def test_unknown_fields_are_kept_with_all_the_others() -> None:
     """`extra` is the whole payload where it holds more than the known fields."""
-    data = {"venue": {"name": "X", "note": None}, "symbol": "AAPL", "price": 1, "bid": None}
+    data = {"venue": {"name": "X", "note": None}, "symbol": "AAPL", "price": 1}
     message = decoded({"type": "price:update", "data": data})
 
     assert message.data == PriceUpdate(symbol="AAPL", price=1)
-    assert message.extra == {"venue": {"name": "X", "note": None}, "symbol": "AAPL", "price": 1}
-    assert data_object(message) == message.extra
+    assert message.extra == data
+    assert data_object(message) == data
+
+
+def test_nulls_beside_unknown_fields_are_left_out() -> None:
+    """What null says of optional fields, it says beside unknown ones as well."""
+    data = {"venue": None, "symbol": "AAPL", "price": 1, "bid": None}
+    message = decoded({"type": "price:update", "data": data})
+
+    assert message.extra == {"venue": None, "symbol": "AAPL", "price": 1}
 
 
 @pytest.mark.parametrize("name", ["extra", "event_type", "unknown", ""])
@@ -238,6 +246,8 @@ def test_a_strategy_update_needs_no_user() -> None:
         b'{"op":"ping","a":1.}',
         b'{"type":"price:update","data":{"symbol":"\xff","price":1},"ref":1}',
         b'{"type":"price:update","data":{"symbol":"A","price":NaN},"ref":1}',
+        b'{"type":"price:update","data":{"symbol":"A","price":1},"a":"\xff"}',
+        b'{"type":"price:update","data":{"symbol":"A","price":1,"\xff":1}}',
     ],
 )
 def test_what_is_no_json_is_refused(bad: bytes) -> None:
@@ -316,7 +326,7 @@ def test_data_is_required() -> None:
 
 def test_keys_are_not_supported_yet() -> None:
     """A line with a `key` is refused rather than published twice."""
-    error = refused(line({"type": "price:update", "data": {}, "key": "k-1", "ref": 1}))
+    error = refused(line(msgspec.json.decode(price_line()) | {"key": "k-1", "ref": 1}))
 
     assert (error.code, error.message, error.path, error.ref) == (
         "invalid_message",

@@ -1,8 +1,10 @@
 """The `data` of each event type: `sseserver.ingest.payloads`."""
 
+import msgspec
 import pytest
 
 from sseserver.ingest.messages import decode
+from sseserver.ingest.payloads import HeldPosition
 from tests.unit.ingest.sample_lines import PAYLOADS, envelope, fault, line, refused
 
 REQUIRED = {
@@ -206,3 +208,32 @@ def test_a_strategy_update_that_says_nothing_is_refused() -> None:
 
     assert error.message == "Object missing `status` or `signalType`"
     assert error.path == "$.data"
+
+
+@pytest.mark.parametrize("quantity", [1, -1, 0.5, "-10", "0.001"])
+def test_a_held_position(quantity: float | str) -> None:
+    """What is held has a quantity of either sign and an entry price."""
+    given = {"symbol": "AAPL", "quantity": quantity, "entryPrice": "150.00"}
+
+    assert msgspec.convert(given, HeldPosition) == HeldPosition(
+        symbol="AAPL", quantity=quantity, entryPrice="150.00"
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"quantity": 0},
+        {"quantity": -0.0},
+        {"quantity": "-0.00"},
+        {"entryPrice": None},
+        {"currentPrice": -1},
+        {"timestamp": "yesterday"},
+    ],
+)
+def test_no_position_is_held(change: dict[str, object]) -> None:
+    """Nothing held, no entry price, a bad price or a bad timestamp is no held position."""
+    given = {"symbol": "AAPL", "quantity": 1, "entryPrice": 1} | change
+
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(given, HeldPosition)

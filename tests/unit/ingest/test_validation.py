@@ -49,6 +49,7 @@ class Sparse(Struct):
 
     needed: int | None
     maybe: int | UnsetType = UNSET
+    perhaps: int | UnsetType = UNSET
     anything: Any = UNSET
 
 
@@ -138,18 +139,18 @@ def test_what_fits_is_converted() -> None:
 
 def test_known_part() -> None:
     """Unknown fields are left out of the copy and stay in the original."""
-    given = {"unknown": None, "needed": 1, "maybe": 2}
+    given = {"unknown": 0, "needed": 1, "maybe": 2}
 
     assert known_part(given, Sparse) == {"needed": 1, "maybe": 2}
-    assert given == {"unknown": None, "needed": 1, "maybe": 2}
+    assert given == {"unknown": 0, "needed": 1, "maybe": 2}
 
 
 def test_nulls_that_mean_nothing_are_taken_out() -> None:
     """Null goes from optional fields only, from the original as well."""
-    given = {"needed": None, "maybe": None, "anything": None, "unknown": None}
+    given = {"needed": None, "maybe": None, "perhaps": 1, "anything": None, "unknown": None}
 
-    assert known_part(given, Sparse) == {"needed": None, "anything": None}
-    assert given == {"needed": None, "anything": None, "unknown": None}
+    assert known_part(given, Sparse) == {"needed": None, "perhaps": 1, "anything": None}
+    assert given == {"needed": None, "perhaps": 1, "anything": None, "unknown": None}
 
 
 def test_shape_of() -> None:

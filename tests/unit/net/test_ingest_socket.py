@@ -128,6 +128,17 @@ def test_the_file_is_removed_at_the_end(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_is_removed_once(tmp_path: Path) -> None:
+    """A later file is never taken for ours, even where it was given the same inode number."""
+    path = tmp_path / "s"
+    with bound(path) as ingest_socket:
+        ingest_socket.remove()
+    with bound(path), socket.socket(socket.AF_UNIX) as feed:
+        ingest_socket.remove()
+
+        assert feed.connect_ex(str(path)) == 0
+
+
 @pytest.mark.parametrize("kind", ["socket", "file"])
 def test_the_file_of_somebody_else_is_not_removed(tmp_path: Path, kind: str) -> None:
     """What stands under the path by then stays, if it is not what was bound."""

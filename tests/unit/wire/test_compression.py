@@ -5,6 +5,7 @@ import random
 import zlib
 
 import pytest
+from httpx._decoders import ZStandardDecoder
 
 from sseserver.wire.compression import (
     GZIP_HEADER,
@@ -15,9 +16,11 @@ from sseserver.wire.compression import (
     GzipCoding,
     GzipTrailer,
     PlainCoding,
+    epilogue,
     gzip_piece,
     piece,
-    zstd_frame,
+    prologue,
+    zstd_piece,
 )
 from tests.support.stream_client import ZstdFrames
 
@@ -59,11 +62,38 @@ def test_a_piece_is_valid_anywhere_in_a_stream(level: int) -> None:
     assert plain == inflate(*(gzip_piece(data, level) for data in plain))
 
 
-def test_a_zstd_frame_stands_alone() -> None:
-    """Frames one behind another decode each at once."""
+def test_a_zstd_piece_is_whole() -> None:
+    """Frames one behind another decode each at once, and the stream has an end."""
     decoder = ZstdFrames()
+    decoder.decompress(prologue("zstd"))
+    plain = [decoder.decompress(zstd_piece(data)) for data in payloads()]
+    is_ended = decoder.eof
+    rest = decoder.decompress(epilogue("zstd", None))
 
-    assert payloads() == [decoder.decompress(zstd_frame(plain)) for plain in payloads()]
+    assert (payloads(), False, b"", True) == (plain, is_ended, rest, decoder.eof)
+
+
+def test_httpx_takes_a_zstd_stream_piece_by_piece() -> None:
+    """Its decoder fails at a frame that begins after one that ended with the data."""
+    decoder = ZStandardDecoder()
+    decoder.decode(prologue("zstd"))
+    plain = [decoder.decode(zstd_piece(data)) for data in payloads()]
+    decoder.decode(epilogue("zstd", None))
+
+    assert (payloads(), b"") == (plain, decoder.flush())
+
+
+def test_what_needs_no_prologue_has_none() -> None:
+    """Uncoded bytes begin and end with themselves."""
+    assert (b"", b"") == (prologue("identity"), epilogue("identity", None))
+
+
+def test_a_gzip_stream_begins_with_its_header_and_ends_with_its_trailer() -> None:
+    """The header is the same for all, the trailer is the connection's."""
+    trailer = GzipTrailer()
+    trailer.add(b"data")
+
+    assert (GZIP_HEADER, trailer.ending()) == (prologue("gzip"), epilogue("gzip", trailer))
 
 
 def test_the_budget_gives_as_many_contexts_as_it_has() -> None:
@@ -108,7 +138,7 @@ def test_a_coding_without_memory_encodes_the_same_for_everybody(coding: PlainCod
 
 def test_zstd_shares_whole_frames() -> None:
     """Each shared write is a frame of its own."""
-    assert zstd_frame(b"data") == ZSTD.shared(b"data")
+    assert zstd_piece(b"data") == ZSTD.shared(b"data")
 
 
 @pytest.mark.parametrize("coding", [IDENTITY, ZSTD])
@@ -321,7 +351,7 @@ def test_the_size_is_counted_modulo_4_gib() -> None:
     [
         ("identity", b"data"),
         ("gzip", gzip_piece(b"data", 6)),
-        ("zstd", zstd_frame(b"data")),
+        ("zstd", zstd_piece(b"data")),
     ],
 )
 def test_a_piece_for_one_connection_is_in_its_coding(encoding: str, expected: bytes) -> None:
