@@ -115,8 +115,7 @@ class Follower:
         return self._retry_seconds
 
     def _headers(self) -> dict[str, str | bytes]:
-        # Not zstd: httpx 0.28 fails on a second frame, and a stream may be many of them.
-        headers: dict[str, str | bytes] = {"Accept-Encoding": "gzip"}
+        headers: dict[str, str | bytes] = {}
         if self._options.cookie is not None:
             headers["Cookie"] = self._options.cookie
         if self._last_event_id:

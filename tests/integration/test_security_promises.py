@@ -312,8 +312,8 @@ def in_seconds(seconds: float) -> str:
 async def test_an_expired_session_ends_its_streams(tmp_path: Path) -> None:
     """By itself, when its time has come; a renewal in between is respected."""
     async with await daemon.start(tmp_path) as server, server.feed() as feed:
-        await feed.session("brief", "user-1", expiresAt=in_seconds(0.6))
-        await feed.session("renewed", "user-1", expiresAt=in_seconds(0.6))
+        await feed.session("brief", "user-1", expiresAt=in_seconds(1.0))
+        await feed.session("renewed", "user-1", expiresAt=in_seconds(1.0))
         await feed.session("shortened", "user-1", expiresAt=in_seconds(3600))
         async with (
             server.stream("/api/stream/alerts", session="brief") as brief,

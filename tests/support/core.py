@@ -144,10 +144,13 @@ class Core:
         snapshot = self.projection.orders_snapshot(user_id, "now")
         self.hub.push_state(user_id, "orders", "order:update", snapshot)
 
-    def broadcast_test(self) -> Event:
-        """Send the event `test` to every connection and return it."""
+    def broadcast_test(self, pad_bytes: int = 0) -> Event:
+        """Send the event `test` to every connection and return it; padded, it fills them."""
         event = Event(
-            self.hub.ids.next(self.clock.wall_ms()), "test", b'{"message":"test"}', route="test"
+            self.hub.ids.next(self.clock.wall_ms()),
+            "test",
+            encode_json({"message": random.Random(1).randbytes(pad_bytes // 2).hex()}),
+            route="test",
         )
         self.hub.broadcast_test(event)
         return event
