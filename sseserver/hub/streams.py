@@ -443,19 +443,13 @@ class Streams:
         """Return the snapshot of a stream; on the price stream made once per flush.
 
         Until the next flush of its members a price snapshot lacks nothing that a newcomer
-        will not be sent as a member, and many newcomers share its bytes.
+        will not be sent as a member, and many newcomers share its bytes. An audience without
+        members, which is not told what moves, is forgotten and its snapshot with it.
         """
         if request.user_id is not None:
             return self._state.snapshot(request, timestamp)
-        is_current = (
-            audience.snapshot is not None
-            and len(audience)
-            and not audience.is_dirty
-            and audience.snapshot_id == audience.written_id
-        )
-        if not is_current or audience.snapshot is None:
+        if audience.snapshot is None:
             audience.snapshot = self._state.snapshot(request, timestamp)
-            audience.snapshot_id = audience.written_id
         return audience.snapshot
 
     def _write_apart(self, subscription: Subscription, parts: list[bytes]) -> None:

@@ -479,4 +479,4 @@ class Trading(RuleBasedStateMachine):
 
 
 TestTrading = Trading.TestCase
-TestTrading.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestTrading.settings = settings(max_examples=150, stateful_step_count=20, deadline=None)

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-import zstandard
 
 from sseserver.config import BatchingConfig, BufferConfig, CompressionConfig, StreamConfig
 from sseserver.delivery.audience import Audience
@@ -16,9 +15,11 @@ from sseserver.hub.prices import PriceFanout
 from sseserver.hub.subscription import StreamRequest
 from sseserver.hub.users import Users
 from sseserver.metrics import Counters
+from sseserver.wire.compression import prologue
 from sseserver.wire.sse_frame import KEEPALIVE, FrameEncoder
 from tests.support.core import request_for
 from tests.support.fake_clock import FakeClock
+from tests.support.stream_client import ZstdFrames
 from tests.unit.delivery.fake_member import FakeMember
 
 KEEPALIVE_SECONDS = 30.0
@@ -319,7 +320,7 @@ def decoded(encoding: str, data: bytes) -> bytes:
         case "gzip":
             return zlib.decompressobj(-15).decompress(data)
         case "zstd":
-            return zstandard.ZstdDecompressor().decompress(data)
+            return ZstdFrames().decompress(prologue("zstd") + data)
         case _:
             return data
 
