@@ -13,7 +13,6 @@ import resource
 import signal
 import socket
 import ssl
-import time
 from collections.abc import Callable, Coroutine
 from random import random
 from typing import Any, Final, NamedTuple
@@ -34,7 +33,7 @@ from sseserver.hub.hub import Hub, Wakers
 from sseserver.ingest.pipeline import Pipeline
 from sseserver.ingest.redaction import Redactor
 from sseserver.ingest.state_view import StateView
-from sseserver.net.connections import Connections
+from sseserver.net.connections import Connections, MachineClock
 from sseserver.net.http_protocol import HttpProtocol
 from sseserver.net.ingest_port import IngestPort
 from sseserver.net.ingest_socket import IngestSocket
@@ -66,17 +65,6 @@ Reload = Callable[[], Config]
 FeedMain = Callable[[Listening], Coroutine[Any, Any, None]]
 
 
-class SystemClock:
-    """The clocks of the machine (`sseserver.clock.Clock`)."""
-
-    monotonic = staticmethod(time.monotonic)
-
-    @staticmethod
-    def wall_ms() -> int:
-        """Return milliseconds since the epoch."""
-        return time.time_ns() // 1_000_000
-
-
 def serve(config: Config, *, reload: Reload | None = None, feed: FeedMain | None = None) -> int:
     """Run the server until it is told to end; return its exit code.
 
@@ -102,7 +90,7 @@ class _Daemon:
     """Builds the parts and drives them with the event loop's time."""
 
     def __init__(self, config: Config, reload: Reload | None) -> None:
-        clock = SystemClock()
+        clock = MachineClock()
         now = clock.monotonic()
         config = msgspec.structs.replace(config, server=_within_descriptors(config.server))
         self._config = config

@@ -245,7 +245,7 @@ class Pipeline:
     def _completed(self, message: PublishMessage, wall_ms: int) -> JsonObject:
         """Return the payload redacted, with a timestamp."""
         data = self._redacted(messages.data_object(message), "$.data")
-        if data.get("timestamp") is None:
+        if "timestamp" not in data:
             data["timestamp"] = self._timestamp_of(wall_ms)
         return data
 

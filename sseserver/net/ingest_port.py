@@ -88,10 +88,10 @@ class IngestPort:
     def finish(self) -> None:
         """Apply and answer what has been read, and take no more."""
         self.is_finished = True
-        while self._ready:
-            self._ready.popleft().finish()
-        for feed in self.feeds:
+        # Those that wait for their turn include some that have left already.
+        for feed in dict.fromkeys((*self._ready, *self.feeds)):
             feed.finish()
+        self._ready.clear()
 
     def _work(self) -> None:
         self._has_worked = True

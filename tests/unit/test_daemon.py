@@ -7,6 +7,7 @@ import asyncio
 import gc
 import json
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -24,6 +25,7 @@ from sseserver.errors import StartError
 from tests.support.captured_log import captured_log
 from tests.support.in_process import Ended, Running, configured, serve, undisturbed
 
+needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate")
 leaves_peers_behind = pytest.mark.filterwarnings("ignore:unclosed resource:ResourceWarning")
 """A drain that is cut short leaves open connections to the loop, which closes them with a
 warning; as an error it would keep the loop from closing."""
@@ -131,6 +133,7 @@ def certificate(folder: Path) -> dict[str, str]:
     return files
 
 
+@needs_openssl
 def test_it_serves_tls(tmp_path: Path) -> None:
     """With both files set, the HTTP side speaks TLS 1.2 or later."""
     versions: list[str | None] = []
@@ -497,6 +500,7 @@ def test_it_names_what_needs_a_restart(tmp_path: Path) -> None:
     ] * 2
 
 
+@needs_openssl
 def test_handshakes_keep_their_time(tmp_path: Path) -> None:
     """With TLS the part of `header_timeout_seconds` that cannot change is named."""
     lines: list[dict[str, Any]] = []

@@ -419,6 +419,22 @@ async def test_a_blocked_feeds_lines_are_applied_before_the_end() -> None:
     assert feed.take().decode().split() == numbered(500)
 
 
+async def test_answers_nobody_takes_do_not_stop_the_end() -> None:
+    """A feed whose socket fills up while the rest is applied is applied to the last line."""
+    port = Port()
+    port.pipeline.seconds_per_line = SLICE_SECONDS
+    port.pipeline.answer_bytes = 1_000
+    feed = port.connect()
+    feed.takes_all = False
+    feed.receive(lines(*numbered(200), size=500))
+    waiting = 200 - len(port.accepted)
+    port.port.finish()
+
+    assert waiting > 150
+    assert len(port.accepted) == 200
+    assert feed.take().decode().split() == numbered(200)
+
+
 async def test_a_lost_feeds_lines_are_applied_before_the_end() -> None:
     """A feed that has gone counts too."""
     port = Port()
