@@ -75,10 +75,10 @@ def start_refusals(config: Config) -> tuple[ConfigProblem, ...]:
     escape = "(or auth.protected_mode = false)"
     refusals = []
     if not _is_loopback(config.server.host):
-        reason = f'"session", since server.host "{config.server.host}" is not a loopback address'
+        reason = f'"session", as others reach server.host "{config.server.host}"'
         refusals.append(ConfigProblem("auth.trading", "'open'", f"{reason} {escape}"))
     if config.server.trusted_proxies:
-        reason = '"session", since server.trusted_proxies is set'
+        reason = '"session", as server.trusted_proxies is set'
         refusals.append(ConfigProblem("auth.trading", "'open'", f"{reason} {escape}"))
     return tuple(refusals)
 

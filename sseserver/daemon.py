@@ -45,6 +45,9 @@ from sseserver.state.sessions import Sessions, StrategyOwners
 
 _LISTEN_BACKLOG: Final = 4096
 _SPARE_DESCRIPTORS: Final = 64
+_WORTH_A_WORD: Final = 0.95
+"""Room for connections below this share of what was asked for is told."""
+
 _MINUTE: Final = 60.0
 _GC_THRESHOLDS: Final = (50_000, 50, 100)
 """Young collections are cheap but walk every new object of a burst; old ones walk the heap and
@@ -385,7 +388,8 @@ def _bind_http_socket(config: Config) -> socket.socket:
         listener.listen(_LISTEN_BACKLOG)
     except OSError as error:
         listener.close()
-        raise StartError(f"cannot listen on {host}:{port}: {error}") from error
+        words = error.strerror or str(error)
+        raise StartError(f"cannot listen on {host}:{port}: {words}; try another --port") from error
     listener.setblocking(False)  # noqa: FBT003 - the socket module's signature
     return listener
 
@@ -412,5 +416,6 @@ def _within_descriptors(server: ServerConfig) -> ServerConfig:
     room = max(1, max(soft, limit) - _SPARE_DESCRIPTORS)
     if room >= server.max_connections:
         return server
-    _log.info("max_connections_lowered", max_connections=room, descriptors=max(soft, limit))
+    if room < server.max_connections * _WORTH_A_WORD:
+        _log.warning("max_connections_lowered", max_connections=room, descriptors=max(soft, limit))
     return msgspec.structs.replace(server, max_connections=room)

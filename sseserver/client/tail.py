@@ -108,7 +108,7 @@ class Follower:
             _complain(str(error))
             return None
         except httpx.RequestError as error:  # no connection, a break, a damaged encoding
-            what = str(error) or type(error).__name__
+            what = f"{str(error) or type(error).__name__} ({error.request.url})"
         else:
             what = "the stream ended"
         _complain(f"{what}; next try in {self._retry_seconds:g} s")

@@ -84,6 +84,7 @@ class Hub:
         self.streams = Streams(
             users=self.users,
             audiences=self.audiences,
+            wheel=wheel,
             state=state,
             ids=self.ids,
             frames=self.frames,

@@ -17,13 +17,14 @@ Everything here is synchronous: nothing can slip between history and live.
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
 from sseserver.clock import Clock, iso_timestamp
 from sseserver.config import LimitsConfig
 from sseserver.delivery.audience import Audience
+from sseserver.delivery.timer_wheel import TimerWheel
 from sseserver.errors import CloseReason
 from sseserver.event_id import EventIdGenerator, format_event_id
 from sseserver.events import Event, JsonObject, Topic
@@ -41,13 +42,28 @@ _LARGE_BYTES: Final = 65_536
 """From here on the parts of an opening are written one by one, so that a snapshot which many
 connections share is not copied for each of them."""
 
+_LOOK_SECONDS: Final = 0.1
+_GRACE_SECONDS: Final = 1.0
+"""Who is too far behind is closed when it has taken nothing for one look, or after the grace.
+
+A burst may come in within one turn of the loop, in which no peer can read. What is kept longer
+for that is bounded for all streams together: by what feeds can write in this time.
+"""
+
 _NO_EVENTS: Final = ReplayBuffer()
 
 _log = structlog.get_logger()
 
 
+class _Lag(NamedTuple):
+    """Since when a stream is too far behind, and how far it was at the last look."""
+
+    since: float
+    last_id: int
+
+
 class Streams:
-    """Opens, parks, resumes and ends streams.
+    """Opens, parks, resumes and ends streams; an entry of the timer wheel while some lag.
 
     Attributes:
         clients: Every open stream by client ID.
@@ -58,6 +74,7 @@ class Streams:
         *,
         users: Users,
         audiences: Audiences,
+        wheel: TimerWheel,
         state: StateSource,
         ids: EventIdGenerator,
         frames: FrameEncoder,
@@ -69,6 +86,7 @@ class Streams:
     ) -> None:
         self._users = users
         self._audiences = audiences
+        self._wheel = wheel
         self._state = state
         self._ids = ids
         self._clock = clock
@@ -77,10 +95,12 @@ class Streams:
         self._random_below = random_below
         self._paused: list[Subscription] = []
         self._waiting: dict[Subscription, tuple[Audience, Callable[[], None]]] = {}
+        self._lagging: dict[Subscription, _Lag] = {}
         self._by_session: dict[bytes, dict[Subscription, None]] = {}
         self.frames = frames
         self.limits = limits
         self.clients: dict[str, Subscription] = {}
+        self.timer_slot = -1
 
     def open(
         self, request: StreamRequest, sink: Sink, write: Callable[[bytes], None], head: bytes
@@ -148,18 +168,43 @@ class Streams:
             self._advance(subscription)
 
     def owe(self, user: User, event: Event, size_bytes: int) -> None:
-        """Count a fact for the parked streams that lack it; close those too far behind."""
+        """Count a fact for the parked streams that lack it; those too far behind are looked at.
+
+        An opening is paced, not counted (contract section 2).
+        """
         limit = self.limits.max_backlog_bytes // 2
-        too_slow = [
-            subscription
-            for subscription in user.parked
-            if self._owed_bytes(subscription, event, size_bytes) > limit
-        ]
-        for subscription in too_slow:
-            user.buffer.note_slow(subscription.first_id, event.id)
+        for subscription in user.parked:
+            if not subscription.sink.is_paused:
+                continue
+            if (
+                subscription.is_parked
+                and event.id > subscription.last_id
+                and event.route in subscription.request.routes
+            ):
+                subscription.owe(size_bytes)
+            if self._kept_bytes(subscription) > limit and subscription not in self._lagging:
+                now = self._clock.monotonic()
+                if not self._lagging:
+                    self._wheel.schedule(self, now + _LOOK_SECONDS)
+                self._lagging[subscription] = _Lag(now, subscription.last_id)
+
+    def on_timer(self, now: float) -> float | None:
+        """Close who is too far behind and does not read, or does not catch up."""
+        limit = self.limits.max_backlog_bytes // 2
+        lagging, self._lagging = self._lagging, {}
+        for subscription, lag in lagging.items():
+            if not subscription.sink.is_paused or self._kept_bytes(subscription) <= limit:
+                continue
+            if subscription.last_id > lag.last_id and now - lag.since < _GRACE_SECONDS:
+                self._lagging[subscription] = lag._replace(last_id=subscription.last_id)
+                continue
+            user = self._user(subscription)
+            assert user is not None, "only private streams owe facts"
+            user.buffer.note_slow(subscription.first_id, user.buffer.newest_id())
             self._counters.slow_consumers += 1
             subscription.sink.abort(CloseReason.SLOW_CONSUMER)
             self.leave(subscription)
+        return now + _LOOK_SECONDS if self._lagging else None
 
     def end(
         self,
@@ -216,6 +261,7 @@ class Streams:
         subscription.is_open = False
         request = subscription.request
         self.clients.pop(subscription.client_id, None)
+        self._lagging.pop(subscription, None)
         self._leave_audience(subscription)
         self._stop_waiting(subscription)
         if request.session_key is not None:
@@ -391,21 +437,15 @@ class Streams:
         if user is not None:
             yield from user.buffer.after(subscription.last_id, subscription.request.routes)
 
-    def _owed_bytes(self, subscription: Subscription, event: Event, size_bytes: int) -> int:
-        """Count a fact, unless an urgent flush has just handed it over; return what is owed.
+    def _kept_bytes(self, subscription: Subscription) -> int:
+        """Return what a parked stream lacks; of one that never had all, what is kept for it alone.
 
-        An opening is paced, not counted (contract section 2): of a stream that has never had
-        all of it, only what has left the replay buffer since takes memory. The first event is
-        not counted, as in `Subscription.owe`.
+        The first event is not counted, as in `Subscription.owe`.
         """
-        if not subscription.sink.is_paused:
-            return 0
-        if not subscription.is_parked:
-            kept = islice(subscription.held or (), 1, None)
-            return sum(len(self.frames.frame(kept_event)) for kept_event in kept)
-        if event.id <= subscription.last_id or event.route not in subscription.request.routes:
-            return 0
-        return subscription.owe(size_bytes)
+        if subscription.is_parked:
+            return subscription.owed_bytes
+        kept = islice(subscription.held or (), 1, None)
+        return sum(len(self.frames.frame(event)) for event in kept)
 
     def _recount_owed(self, subscription: Subscription) -> None:
         subscription.owed_bytes = 0

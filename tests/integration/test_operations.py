@@ -138,7 +138,10 @@ async def test_an_ingest_path_where_a_server_answers_is_exit_code_1(tmp_path: Pa
         async with server.feed() as feed:
             answer = await feed.ask({"op": "ping"})
 
-    expected = f"sseserver: cannot listen on {server.ingest_path}: another server answers there\n"
+    expected = (
+        f"sseserver: cannot listen on {server.ingest_path}: "
+        "another server answers there; stop it, or use another --ingest\n"
+    )
     assert (done.code, done.err) == (1, expected)
     assert answer["ok"]
 

@@ -316,8 +316,7 @@ def test_protected_mode_refuses_open_trading_where_others_reach_it(host: str) ->
         ConfigProblem(
             "auth.trading",
             "'open'",
-            f'"session", since server.host "{host}" is not a loopback address '
-            "(or auth.protected_mode = false)",
+            f'"session", as others reach server.host "{host}" (or auth.protected_mode = false)',
         ),
     )
 
@@ -330,7 +329,7 @@ def test_protected_mode_refuses_open_trading_behind_proxies() -> None:
         ConfigProblem(
             "auth.trading",
             "'open'",
-            '"session", since server.trusted_proxies is set (or auth.protected_mode = false)',
+            '"session", as server.trusted_proxies is set (or auth.protected_mode = false)',
         ),
     )
 

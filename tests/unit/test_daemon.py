@@ -80,7 +80,7 @@ def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
         words = start_refusal(tmp_path, {"server.port": port})
 
     assert words.startswith(f"cannot listen on 127.0.0.1:{port}: ")
-    assert words.endswith("Address already in use")
+    assert words.endswith("Address already in use; try another --port")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -100,7 +100,10 @@ def test_a_taken_ingest_path_is_one_clear_line(tmp_path: Path) -> None:
         other.listen()
         words = start_refusal(tmp_path, {})
 
-    assert words == f"cannot listen on {path}: another server answers there"
+    assert (
+        words
+        == f"cannot listen on {path}: another server answers there; stop it, or use another --ingest"
+    )
     assert path.exists()
 
 

@@ -195,7 +195,7 @@ async def test_no_server_is_retried(
 
     assert await Follower(client, Options(url)).connect() == 5.0
     assert capsys.readouterr().err == (
-        "sseserver tail: All connection attempts failed; next try in 5 s\n"
+        f"sseserver tail: All connection attempts failed ({url}); next try in 5 s\n"
     )
 
 
@@ -213,7 +213,9 @@ async def test_an_error_without_words_is_named_by_its_kind(
     ):
         await Follower(client, Options(url)).connect()
 
-    assert capsys.readouterr().err == "sseserver tail: ReadTimeout; next try in 5 s\n"
+    expected = f"sseserver tail: ReadTimeout ({url}); next try in 5 s\n"
+
+    assert expected == capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def test_a_live_socket_is_left_alone(tmp_path: Path) -> None:
     with bound(tmp_path / "s"), socket.socket(socket.AF_UNIX) as feed:
         words = refusal(tmp_path / "s")
 
-        assert words == "another server answers there"
+        assert words == "another server answers there; stop it, or use another --ingest"
         assert feed.connect_ex(str(tmp_path / "s")) == 0
 
 
