@@ -112,7 +112,6 @@ def _remove_stale_socket(path: Path) -> None:
             if error.errno not in (errno.ECONNREFUSED, errno.ENOENT):
                 raise
         else:
-            raise StartError(
-                f"cannot listen on {path}: another server answers there; stop it, or use another --ingest"
-            )
+            words = "another server answers there; stop it, or use another --ingest"
+            raise StartError(f"cannot listen on {path}: {words}")
     path.unlink(missing_ok=True)

@@ -136,22 +136,21 @@ async def test_a_reader_too_far_behind_is_closed_and_resumes(
     The same bytes in large events are few enough for the buffer, in small ones too many.
     """
     settings = {"limits__max_backlog_bytes": 65_536, "buffer__events_per_user": 100}
-    async with started(tmp_path, **settings) as (server, feed):
-        async with stalled(server) as client:
-            connected = await client.expect("connected")
-            count = 0
-            while not (await delivery(server))["delivery"]["slowConsumers"]:
-                assert count < 2000
-                await feed.publish_many([alert(count + n, size) for n in range(20)])
-                count += 20
-            line = await server.logged("client_disconnected", client_id=connected.data["clientId"])
-            async with server.stream(
-                "/api/stream/alerts", session="s-user-1", last_event_id=connected.id
-            ) as again:
-                await again.expect("connected")
-                events = [await again.next()]
-                while events[-1].data.get("n") != count - 1:
-                    events.append(await again.next())
+    async with started(tmp_path, **settings) as (server, feed), stalled(server) as client:
+        connected = await client.expect("connected")
+        count = 0
+        while not (await delivery(server))["delivery"]["slowConsumers"]:
+            assert count < 2000
+            await feed.publish_many([alert(count + n, size) for n in range(20)])
+            count += 20
+        line = await server.logged("client_disconnected", client_id=connected.data["clientId"])
+        async with server.stream(
+            "/api/stream/alerts", session="s-user-1", last_event_id=connected.id
+        ) as again:
+            await again.expect("connected")
+            events = [await again.next()]
+            while events[-1].data.get("n") != count - 1:
+                events.append(await again.next())
 
     assert "slow_consumer" == line["reason"]
     if is_kept:
@@ -201,8 +200,7 @@ async def test_an_event_larger_than_the_backlog_reaches_a_reader(tmp_path: Path)
             await feed.publish_many(
                 [alert(number, 200_000), alert(number + 1), alert(number + 2, 5000)]
             )
-            for _ in range(3):
-                sizes.append(len((await stream.expect("alert:new")).data["message"]))
+            sizes += [len((await stream.expect("alert:new")).data["message"]) for _ in range(3)]
         closed = (await delivery(server))["delivery"]["slowConsumers"]
 
     assert [200_000, 0, 5000] * 5 == sizes

@@ -49,6 +49,8 @@ LIMITS: Final = {
 }
 MAX_CLIENTS: Final = 6
 FUTURE: Final = 1 << 70
+GRACE_SECONDS: Final = 1.0
+"""How long a peer may be too far behind."""
 
 users = st.sampled_from(("u-1", "u-1", "u-1", "u-2"))  # mostly one, so that they meet
 symbols = st.sampled_from(SYMBOLS)
@@ -245,7 +247,20 @@ class Trading(RuleBasedStateMachine):
 
     def pass_time(self, seconds: float, step_ms: int) -> None:
         self.core.pass_time(seconds)
+        if seconds > GRACE_SECONDS:
+            self.check_backlogs()
         self.core.clock.step_wall(step_ms)
+
+    def check_backlogs(self) -> None:
+        """Check that nobody is left who has been too far behind for too long."""
+        frame = self.core.hub.frames.frame
+        for user in filter(None, map(self.core.hub.users.get, USERS)):
+            for stream in user.parked:
+                if stream.is_parked and stream.sink.is_paused:
+                    later = user.buffer.after(stream.last_id, stream.request.routes)
+                    _, *lacking = (*(stream.held or ()), *later, None)
+                    owed_bytes = sum(len(frame(event)) for event in lacking if event is not None)
+                    assert owed_bytes <= self.backlog // 2
 
     # Clients
 
@@ -345,12 +360,6 @@ class Trading(RuleBasedStateMachine):
         assert users.buffered_bytes <= self.core.config.buffer.max_bytes
         for user in known:
             assert len(user.buffer) <= self.core.config.buffer.events_per_user
-            for stream in user.parked:
-                lacking = [*(stream.held or ())]
-                lacking += user.buffer.after(stream.last_id, stream.request.routes)
-                owed = sum(len(self.core.hub.frames.frame(event)) for event in lacking[1:])
-                if stream.is_parked and stream.sink.is_paused:
-                    assert owed <= self.backlog // 2
 
     def teardown(self) -> None:
         if not hasattr(self, "core"):

@@ -100,10 +100,7 @@ def test_a_taken_ingest_path_is_one_clear_line(tmp_path: Path) -> None:
         other.listen()
         words = start_refusal(tmp_path, {})
 
-    assert (
-        words
-        == f"cannot listen on {path}: another server answers there; stop it, or use another --ingest"
-    )
+    assert words.startswith(f"cannot listen on {path}: another server answers there")
     assert path.exists()
 
 
