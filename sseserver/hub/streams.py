@@ -193,7 +193,7 @@ class Streams:
         limit = self.limits.max_backlog_bytes // 2
         lagging, self._lagging = self._lagging, {}
         for subscription, lag in lagging.items():
-            if not subscription.sink.is_paused or self._kept_bytes(subscription) <= limit:
+            if self._kept_bytes(subscription) <= limit:
                 continue
             if subscription.last_id > lag.last_id and now - lag.since < _GRACE_SECONDS:
                 self._lagging[subscription] = lag._replace(last_id=subscription.last_id)

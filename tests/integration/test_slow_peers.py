@@ -25,7 +25,7 @@ KERNEL_BYTES: Final = 400_000
 
 def alert(number: int, size: int = 0, user_id: str = "user-1") -> dict[str, Any]:
     """Return a numbered fact of about `size` bytes."""
-    data = {"alertId": "a", "level": "info", "message": "x" * size, "n": number}
+    data = {"alertId": "a", "level": "info", "message": "m", "n": number, "pad": "x" * size}
     return {"type": "alert:new", "userId": user_id, "data": data}
 
 
@@ -127,44 +127,39 @@ async def test_a_stalled_reader_of_prices_gets_the_newest_when_it_reads(tmp_path
         assert told == sorted(set(told))
 
 
-@pytest.mark.parametrize(("size", "is_kept"), [(20_000, True), (2_000, False)])
+@pytest.mark.parametrize(("size", "count"), [(20_000, 50), (2000, 500)])
 async def test_a_reader_too_far_behind_is_closed_and_resumes(
-    tmp_path: Path, size: int, *, is_kept: bool
+    tmp_path: Path, size: int, count: int
 ) -> None:
     """With everything where the replay buffer still has it, else told `too_slow`.
 
     The same bytes in large events are few enough for the buffer, in small ones too many.
     """
-    settings = {"limits__max_backlog_bytes": 65_536, "buffer__events_per_user": 100}
+    backlog, buffered = 65_536, 100
+    assert size * count > KERNEL_BYTES + backlog
+    settings = {"limits__max_backlog_bytes": backlog, "buffer__events_per_user": buffered}
     async with started(tmp_path, **settings) as (server, feed), stalled(server) as client:
         connected = await client.expect("connected")
-        count = 0
-        while not (await delivery(server))["delivery"]["slowConsumers"]:
-            assert count < 2000
-            await feed.publish_many([alert(count + n, size) for n in range(20)])
-            count += 20
+        await feed.publish_many([alert(number, size) for number in range(count)])
         line = await server.logged("client_disconnected", client_id=connected.data["clientId"])
         async with server.stream(
             "/api/stream/alerts", session="s-user-1", last_event_id=connected.id
         ) as again:
             await again.expect("connected")
-            events = [await again.next()]
-            while events[-1].data.get("n") != count - 1:
-                events.append(await again.next())
+            events = [await again.next() for _ in range(min(count, buffered + 1))]
 
     assert "slow_consumer" == line["reason"]
-    if is_kept:
+    if count <= buffered:
         assert list(range(count)) == numbers(events)
-        assert "stream:gap" not in [event.type for event in events]
     else:
         assert ("stream:gap", "too_slow") == (events[0].type, events[0].data["reason"])
-        assert list(range(count - 100, count)) == numbers(events)
+        assert list(range(count - buffered, count)) == numbers(events)
 
 
 async def test_a_stalled_client_costs_the_others_nothing(tmp_path: Path) -> None:
     """Another stream of the same user and one of another get everything at once.
 
-    Also while the stalled one is parked, and after it was closed.
+    While the stalled one is parked, and after it was closed.
     """
     async with (
         started(tmp_path, limits__max_backlog_bytes=65_536) as (server, feed),
@@ -176,16 +171,16 @@ async def test_a_stalled_client_costs_the_others_nothing(tmp_path: Path) -> None
             await stream.expect("connected")
         seen: tuple[list[int], list[int]] = ([], [])
         count = 2 * KERNEL_BYTES // 10_000
-        for number in range(count):
+        for number in range(2 * count):
+            if number == count:
+                await server.logged("client_disconnected", reason="slow_consumer")
             await feed.publish_many(
                 [alert(number, 10_000, user_id) for user_id in ("user-1", "user-2")]
             )
             for stream, told in zip((same, other), seen, strict=True):
                 told.append((await stream.expect("alert:new")).data["n"])
-        closed = (await delivery(server))["delivery"]["slowConsumers"]
 
-    assert 1 == closed
-    assert (list(range(count)), list(range(count))) == seen
+    assert (list(range(2 * count)), list(range(2 * count))) == seen
 
 
 async def test_an_event_larger_than_the_backlog_reaches_a_reader(tmp_path: Path) -> None:
@@ -200,7 +195,7 @@ async def test_an_event_larger_than_the_backlog_reaches_a_reader(tmp_path: Path)
             await feed.publish_many(
                 [alert(number, 200_000), alert(number + 1), alert(number + 2, 5000)]
             )
-            sizes += [len((await stream.expect("alert:new")).data["message"]) for _ in range(3)]
+            sizes += [len((await stream.expect("alert:new")).data["pad"]) for _ in range(3)]
         closed = (await delivery(server))["delivery"]["slowConsumers"]
 
     assert [200_000, 0, 5000] * 5 == sizes
@@ -208,15 +203,18 @@ async def test_an_event_larger_than_the_backlog_reaches_a_reader(tmp_path: Path)
 
 
 async def test_a_burst_of_facts_reaches_a_reader(tmp_path: Path) -> None:
-    """Ten times the backlog, pipelined, to a client that reads on."""
-    count = 5000
+    """Ten times the backlog, pipelined, to a client that reads on.
+
+    Its transport fills within a turn of the loop, in which it cannot read.
+    """
+    count = 500
     async with (
         started(tmp_path) as (server, feed),
         server.stream("/api/stream/alerts", session="s-user-1") as stream,
     ):
         await stream.expect("connected")
         publishing = asyncio.create_task(
-            feed.publish_many([alert(number, 400) for number in range(count)])
+            feed.publish_many([alert(number, 5000) for number in range(count)])
         )
         told = [(await stream.expect("alert:new")).data["n"] for _ in range(count)]
         await publishing
@@ -275,10 +273,10 @@ async def test_a_large_snapshot_reaches_a_slow_reader(tmp_path: Path) -> None:
                 ]
             )
         async with stalled(server, "/api/stream/prices") as client:
-            await feed.publish("price:update", {"symbol": "S7", "price": -1})
+            await feed.publish("price:update", {"symbol": "S7", "price": 99_999})
             await client.expect("connected")
             snapshot = await client.expect("price:update")
             news = await client.expect("price:update")
 
     assert count == len(snapshot.data["prices"])
-    assert ("S7", -1) == (news.data["symbol"], news.data["price"])
+    assert ("S7", 99_999) == (news.data["symbol"], news.data["price"])

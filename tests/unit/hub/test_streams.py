@@ -495,6 +495,36 @@ def test_who_reads_on_has_a_second_to_catch_up(count: int, *, is_closed: bool) -
     assert (9 <= looks <= 12) == is_closed
 
 
+def test_who_stops_reading_again_is_closed_at_the_next_look() -> None:
+    """Having read once is no merit."""
+    core = small_core()
+    stream = parked(core)
+    for number in range(40):
+        core.fact("user-1", number, pad_bytes=280)
+    stream.take(stream.unsent_bytes)
+    core.pass_time(0.12)
+    after_reading = stream.reason
+    core.pass_time(0.12)
+
+    assert (None, CloseReason.SLOW_CONSUMER) == (after_reading, stream.reason)
+
+
+def test_who_has_caught_up_far_enough_may_take_its_time() -> None:
+    """It is still full, and lacks no more than is kept for it."""
+    core = small_core()
+    stream = parked(core)
+    for number in range(9):
+        core.fact("user-1", number, pad_bytes=280)
+    stream.take(stream.unsent_bytes)
+    for _ in range(5):
+        core.pass_time(0.5)
+    is_full = stream.is_paused
+    stream.take_until_drained()
+
+    assert is_full
+    assert list(range(9)) == stream.numbers()
+
+
 def test_those_who_lag_are_looked_at_together() -> None:
     """One reads, one leaves, one is closed; and the next look is for who comes then."""
     core = small_core()
