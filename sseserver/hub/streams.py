@@ -42,7 +42,7 @@ _LARGE_BYTES: Final = 65_536
 """From here on the parts of an opening are written one by one, so that a snapshot which many
 connections share is not copied for each of them."""
 
-_LOOK_SECONDS: Final = 0.1
+_LOOK_SECONDS: Final = 0.25
 _GRACE_SECONDS: Final = 1.0
 """Who is too far behind is closed when it has taken nothing for one look, or after the grace.
 

@@ -15,7 +15,7 @@ class SlowClient(StreamClient):
 
     @classmethod
     async def open(
-        cls, port: int, path: str, *, session: str | None = None, last_event_id: str | None = None
+        cls, port: int, path: str, *, session: str | None = None, encoding: str | None = None
     ) -> Self:
         """Send a request for a stream and read the response head, and hardly more."""
         sock = socket.socket()
@@ -26,8 +26,8 @@ class SlowClient(StreamClient):
         lines = ["Host: 127.0.0.1", "Accept: text/event-stream"]
         if session is not None:
             lines.append(f"Cookie: session={session}")
-        if last_event_id is not None:
-            lines.append(f"Last-Event-ID: {last_event_id}")
+        if encoding is not None:
+            lines.append(f"Accept-Encoding: {encoding}")
         head = "".join(f"{line}\r\n" for line in lines)
         client.writer.write(f"GET {path} HTTP/1.1\r\n{head}\r\n".encode())
         await client._read_head()

@@ -105,7 +105,7 @@ def test_a_stream_that_an_urgent_fact_fills_is_parked_and_not_owed_it() -> None:
     stream = stalled(core, "alerts")
     core.fact("user-1", 1, pad_bytes=3000, is_urgent=True)
     core.fact("user-1", 2, pad_bytes=9000)
-    core.pass_time(0.2)
+    core.pass_time(0.5)
     is_there = stream.reason
     stream.take_until_drained()
 
