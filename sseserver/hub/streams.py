@@ -176,13 +176,13 @@ class Streams:
         for subscription in user.parked:
             if not subscription.sink.is_paused:
                 continue
-            if (
-                subscription.is_parked
-                and event.id > subscription.last_id
-                and event.route in subscription.request.routes
-            ):
-                subscription.owe(size_bytes)
-            if self._kept_bytes(subscription) > limit and subscription not in self._lagging:
+            if not subscription.is_parked:
+                kept_bytes = self._kept_bytes(subscription)
+            elif event.id > subscription.last_id and event.route in subscription.request.routes:
+                kept_bytes = subscription.owe(size_bytes)
+            else:
+                continue
+            if kept_bytes > limit and subscription not in self._lagging:
                 now = self._clock.monotonic()
                 if not self._lagging:
                     self._wheel.schedule(self, now + _LOOK_SECONDS)
