@@ -176,7 +176,7 @@ class StreamEndpoint:
         if any(malformed):
             _log.info(
                 "malformed_last_event_id",
-                last_event_id=next(filter(None, malformed))[:_MAX_NAME_LENGTH],
+                characters=len(next(filter(None, malformed))),  # what it says may be a secret
                 correlation_id=request.correlation_id,
             )
         return max((value for value in parsed if value is not None), default=None)
