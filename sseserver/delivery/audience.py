@@ -48,7 +48,7 @@ class Audience:
     Attributes:
         written_id: The newest ID that was written to the members.
         waiting: Called after the next flush: connections that came while frames were queued.
-        snapshot: A snapshot that newcomers share, made when `written_id` was `snapshot_id`.
+        snapshot: A snapshot that newcomers share until the next flush.
     """
 
     __slots__ = (
@@ -66,7 +66,6 @@ class Audience:
         "members",
         "oldest_received",
         "snapshot",
-        "snapshot_id",
         "timer_slot",
         "waiting",
         "written_id",
@@ -91,7 +90,6 @@ class Audience:
         self._unsynchronised: dict[Member, Callable[[bytes], None]] = {}
         self.waiting: list[Callable[[], None]] = []
         self.snapshot: Sequence[tuple[str, bytes]] | None = None
-        self.snapshot_id = 0
         self._pending: list[bytes] = []
         self._queued_id = 0
         self.written_id = 0

@@ -76,13 +76,12 @@ def test_a_new_audience_is_empty() -> None:
     """It has its key, nobody in it, and has written nothing; no wheel holds it."""
     audience = Fixture().audience
 
-    assert (("prices", None), 0, False, 0, None, 0, 0.0, NOW, 0, -1) == (
+    assert (("prices", None), 0, False, 0, None, 0.0, NOW, 0, -1) == (
         audience.key,
         len(audience),
         audience.is_dirty,
         audience.written_id,
         audience.snapshot,
-        audience.snapshot_id,
         audience.oldest_received,
         audience.last_write,
         audience.bytes_written,
