@@ -12,7 +12,7 @@ from sseserver.delivery.audience import Audience
 from sseserver.delivery.timer_wheel import TimerWheel
 from sseserver.events import Topic
 from sseserver.hub.prices import PriceFanout
-from sseserver.hub.subscription import StreamRequest
+from sseserver.hub.subscription import StreamRequest, Subscription
 from sseserver.hub.users import Users
 from sseserver.metrics import Counters
 from sseserver.wire.compression import (
@@ -125,8 +125,11 @@ class Audiences:
         self._wheel.cancel(audience)
         audience.close()
 
-    def apart(self, request: StreamRequest, plain: bytes) -> bytes:
+    def apart(self, subscription: Subscription, plain: bytes) -> bytes:
         """Return bytes for one stream outside its audience: encoded, and framed if it chunks."""
+        request = subscription.request
+        if subscription.trailer is not None:
+            subscription.trailer.add(plain)
         data = piece(request.encoding, plain, self._gzip_level)
         return chunk(data) if request.is_chunked else data
 

@@ -17,8 +17,10 @@ from sseserver.event_id import EventIdGenerator
 from sseserver.events import Event, JsonObject, Quote, Topic
 from sseserver.hub.audiences import Audiences
 from sseserver.hub.prices import PriceFanout
+from sseserver.hub.slow_consumers import SlowConsumers
 from sseserver.hub.state_source import StateSource
 from sseserver.hub.streams import Streams
+from sseserver.hub.subscription import Farewell
 from sseserver.hub.users import User, Users
 from sseserver.metrics import Counters
 from sseserver.wire.sse_frame import FrameEncoder, encode_json
@@ -46,7 +48,7 @@ class Hub:
     Attributes:
         users: Replay buffers and connections by user.
         audiences: Connections that receive the same bytes.
-        streams: Opening, parking and ending of streams.
+        streams: Opening and ending of streams.
         ids: Gives out every event ID.
     """
 
@@ -81,10 +83,18 @@ class Hub:
             compression=config.compression,
             wake_flush=wakers.flush,
         )
+        self.slow_consumers = SlowConsumers(
+            users=self.users,
+            wheel=wheel,
+            clock=clock,
+            frames=self.frames,
+            counters=self.counters,
+            limits=config.limits,
+        )
         self.streams = Streams(
             users=self.users,
             audiences=self.audiences,
-            wheel=wheel,
+            slow_consumers=self.slow_consumers,
             state=state,
             ids=self.ids,
             frames=self.frames,
@@ -102,7 +112,7 @@ class Hub:
         self.users.config = config.buffer
         self.prices.configure(config.batching)
         self.audiences.configure(config.stream, config.compression)
-        self.streams.limits = config.limits
+        self.streams.configure(config.limits)
 
     def publish(self, event: Event, *, is_urgent: bool = False) -> int:
         """Keep a fact and queue it for every connection it concerns; return how many.
@@ -124,7 +134,7 @@ class Hub:
         if is_urgent:
             self.streams.settle()
         if user.parked:
-            self.streams.owe(user, event, len(self.frames.frame(event)))
+            self.slow_consumers.owe(user, event, len(self.frames.frame(event)))
         return connections
 
     def publish_quote(self, quote: Quote) -> None:
@@ -188,7 +198,10 @@ class Hub:
         return done
 
     def shut_down(self) -> None:
-        """End every stream with `server:shutdown` and a spread retry."""
+        """End every stream with `server:shutdown` and a spread retry.
+
+        One whose peer is slow ends when it has taken the facts that are held for it.
+        """
         payload: JsonObject = {
             "message": "The server is shutting down",
             "timestamp": iso_timestamp(self._clock.wall_ms()),
@@ -197,9 +210,8 @@ class Hub:
         span_ms = MAX_SHUTDOWN_RETRY_MS - MIN_SHUTDOWN_RETRY_MS
         for subscription in list(self.streams.clients.values()):
             retry_ms = MIN_SHUTDOWN_RETRY_MS + self._random_below(span_ms + 1)
-            self.streams.end(
-                subscription, CloseReason.SHUTDOWN, ("server:shutdown", payload), retry_ms
-            )
+            farewell = Farewell(CloseReason.SHUTDOWN, "server:shutdown", payload, retry_ms)
+            self.streams.end(subscription, farewell)
 
     def _push_state(self, user: User, route: str, event_type: str, data: bytes) -> None:
         event = Event(

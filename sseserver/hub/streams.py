@@ -1,72 +1,44 @@
-"""The life of a stream: opened, parked when its peer is slow, resumed, ended.
+"""The life of a stream: opened, found by its session, ended with a farewell.
 
-One mechanism (design section 4). A stream that lacks something is *advanced*: facts after the
-last ID it was handed, then its snapshot or the newest of each state, then it is a member of
-its audience. Opening is the first advance. A peer that stops reading is parked: it leaves the
-audience, keeps its last ID, and is advanced again when its transport has drained. A long
-opening is the same case, so no queue per connection exists.
-
-Two invariants hold it together. Nobody leaves an audience for being slow while frames are
-queued in it: what is queued may have left the replay buffer already. And what a stream was told
-of the *state* is an ID of its own, not its last ID: facts are replayed past state events that
-it still lacks.
-
-Everything here is synchronous: nothing can slip between history and live.
+What it is sent in between is the work of `hub.catch_up` and its audience. A stream ends in one
+of two ways. At once, when its right to be told is gone (session, strategy); or after the facts
+that are still held for it, when only its time is over (shutdown, too many connections): the
+process, or the 204 to its return, leaves no other chance to have them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from itertools import islice
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from typing import Final
 
 import structlog
 
 from sseserver.clock import Clock, iso_timestamp
 from sseserver.config import LimitsConfig
-from sseserver.delivery.audience import Audience
-from sseserver.delivery.timer_wheel import TimerWheel
 from sseserver.errors import CloseReason
 from sseserver.event_id import EventIdGenerator, format_event_id
-from sseserver.events import Event, JsonObject, Topic
+from sseserver.events import JsonObject, Topic
 from sseserver.hub.audiences import Audiences
+from sseserver.hub.catch_up import CatchUp
 from sseserver.hub.replay_buffer import ReplayBuffer
 from sseserver.hub.resume import plan_opening
-from sseserver.hub.state_source import Payload, StateSource
-from sseserver.hub.subscription import Sink, StreamRequest, Subscription
+from sseserver.hub.slow_consumers import SlowConsumers
+from sseserver.hub.state_source import StateSource
+from sseserver.hub.subscription import Farewell, Sink, StreamRequest, Subscription
 from sseserver.hub.users import User, Users
 from sseserver.metrics import Counters
 from sseserver.wire.compression import epilogue, prologue
 from sseserver.wire.sse_frame import LAST_CHUNK, FrameEncoder, chunk
-
-_LARGE_BYTES: Final = 65_536
-"""From here on the parts of an opening are written one by one, so that a snapshot which many
-connections share is not copied for each of them."""
-
-_LOOK_SECONDS: Final = 0.25
-_GRACE_SECONDS: Final = 1.0
-"""Who is too far behind is closed when it has taken nothing for one look, or after the grace.
-
-A burst may come in within one turn of the loop, in which no peer can read. What is kept longer
-for that is bounded for all streams together: by what feeds can write in this time.
-"""
 
 _NO_EVENTS: Final = ReplayBuffer()
 
 _log = structlog.get_logger()
 
 
-class _Lag(NamedTuple):
-    """Since when a stream is too far behind, and how far it was at the last look."""
-
-    since: float
-    last_id: int
-
-
 class Streams:
-    """Opens, parks, resumes and ends streams; an entry of the timer wheel while some lag.
+    """Opens, resumes and ends streams.
 
     Attributes:
         clients: Every open stream by client ID.
+        catch_up: Hands streams what they lack.
     """
 
     def __init__(  # noqa: PLR0913 - wired once
@@ -74,7 +46,7 @@ class Streams:
         *,
         users: Users,
         audiences: Audiences,
-        wheel: TimerWheel,
+        slow_consumers: SlowConsumers,
         state: StateSource,
         ids: EventIdGenerator,
         frames: FrameEncoder,
@@ -86,21 +58,34 @@ class Streams:
     ) -> None:
         self._users = users
         self._audiences = audiences
-        self._wheel = wheel
+        self._slow_consumers = slow_consumers
         self._state = state
         self._ids = ids
         self._clock = clock
         self._counters = counters
         self._start_id = start_id
         self._random_below = random_below
-        self._paused: list[Subscription] = []
-        self._waiting: dict[Subscription, tuple[Audience, Callable[[], None]]] = {}
-        self._lagging: dict[Subscription, _Lag] = {}
         self._by_session: dict[bytes, dict[Subscription, None]] = {}
         self.frames = frames
         self.limits = limits
         self.clients: dict[str, Subscription] = {}
-        self.timer_slot = -1
+        self.catch_up = CatchUp(
+            users=users,
+            audiences=audiences,
+            slow_consumers=slow_consumers,
+            state=state,
+            ids=ids,
+            frames=frames,
+            clock=clock,
+            limits=limits,
+            say_farewell=self._say_farewell,
+        )
+
+    def configure(self, limits: LimitsConfig) -> None:
+        """Take new limits."""
+        self.limits = limits
+        self.catch_up.limits = limits
+        self._slow_consumers.limits = limits
 
     def open(
         self, request: StreamRequest, sink: Sink, write: Callable[[bytes], None], head: bytes
@@ -129,7 +114,7 @@ class Streams:
         opening = self._opening(subscription, user)
         start = prologue(request.encoding)
         write(head + (chunk(start) if start and request.is_chunked else start))
-        self._advance(subscription, opening)
+        self.catch_up.advance(subscription, opening)
         return subscription
 
     def is_evicted_return(self, request: StreamRequest) -> bool:
@@ -146,88 +131,39 @@ class Streams:
             and len(user.counted) >= self.limits.connections_per_user
         )
 
+    def resume(self, subscription: Subscription) -> None:
+        """Go on with a stream whose transport has drained."""
+        self.catch_up.advance(subscription)
+
     def note_paused(self, subscription: Subscription) -> None:
-        """Note back-pressure; takes effect at `settle`, as it may come amid a flush."""
-        self._paused.append(subscription)
+        """Note back-pressure of a stream's transport."""
+        self.catch_up.note_paused(subscription)
 
     def settle(self) -> None:
         """Park what has been paused since the last call."""
-        while self._paused:
-            paused, self._paused = self._paused, []
-            for subscription in paused:
-                audience = subscription.audience
-                if audience is None or not subscription.sink.is_paused:
-                    continue
-                if audience.is_dirty:
-                    self._audiences.flush_one(audience, self._clock.monotonic())
-                self._park(subscription, self._told_id(subscription))
+        self.catch_up.settle()
 
-    def resume(self, subscription: Subscription) -> None:
-        """Go on with a stream whose transport has drained."""
-        if subscription.audience is None:
-            self._advance(subscription)
+    def end(self, subscription: Subscription, farewell: Farewell) -> None:
+        """End a stream properly, once it has been handed the facts that are held for it.
 
-    def owe(self, user: User, event: Event, size_bytes: int) -> None:
-        """Count a fact for the parked streams that lack it; those too far behind are looked at.
-
-        An opening is paced, not counted (contract section 2).
+        Until then it is open, and bounded like any slow stream; against the limit of its user
+        it counts no more.
         """
-        limit = self.limits.max_backlog_bytes // 2
-        for subscription in user.parked:
-            if not subscription.sink.is_paused:
-                continue
-            if not subscription.is_parked:
-                kept_bytes = self._kept_bytes(subscription)
-            elif event.id > subscription.last_id and event.route in subscription.request.routes:
-                kept_bytes = subscription.owe(size_bytes)
-            else:
-                continue
-            if kept_bytes > limit and subscription not in self._lagging:
-                now = self._clock.monotonic()
-                if not self._lagging:
-                    self._wheel.schedule(self, now + _LOOK_SECONDS)
-                self._lagging[subscription] = _Lag(now, subscription.last_id)
+        subscription.farewell = farewell
+        user = self._users.of(subscription)
+        lacks_facts = False
+        if user is not None:
+            user.counted.pop(subscription, None)
+            lacks_facts = next(user.lacked_by(subscription), None) is not None
+        if subscription.audience is not None:
+            self._say_farewell(subscription)
+        elif not (lacks_facts and subscription.sink.is_paused):
+            self.catch_up.advance(subscription)
 
-    def on_timer(self, now: float) -> float | None:
-        """Close who is too far behind and does not read, or does not catch up."""
-        limit = self.limits.max_backlog_bytes // 2
-        lagging, self._lagging = self._lagging, {}
-        for subscription, lag in lagging.items():
-            if self._kept_bytes(subscription) <= limit:
-                continue
-            if subscription.last_id > lag.last_id and now - lag.since < _GRACE_SECONDS:
-                self._lagging[subscription] = lag._replace(last_id=subscription.last_id)
-                continue
-            user = self._user(subscription)
-            assert user is not None, "only private streams owe facts"
-            user.buffer.note_slow(subscription.first_id, user.buffer.newest_id())
-            self._counters.slow_consumers += 1
-            subscription.sink.abort(CloseReason.SLOW_CONSUMER)
-            self.leave(subscription)
-        return now + _LOOK_SECONDS if self._lagging else None
-
-    def end(
-        self,
-        subscription: Subscription,
-        reason: CloseReason,
-        farewell: tuple[str, JsonObject] | None = None,
-        retry_ms: int | None = None,
-    ) -> int | None:
-        """End a stream properly, after a farewell event if there is one.
-
-        Returns:
-            The farewell's ID, from which the client can resume; None when it has none.
-        """
-        audience = subscription.audience
-        if audience is not None and audience.is_dirty:
-            self._audiences.flush_one(audience, self._clock.monotonic())
-        farewell_id = self._farewell_id(subscription)
-        plain = b""
-        if farewell is not None:
-            plain = self.frames.single(*farewell, farewell_id, retry_ms)
-        self.leave(subscription)
-        subscription.sink.finish(self._tail(subscription, plain), reason)
-        return farewell_id
+    def end_at_once(self, subscription: Subscription, farewell: Farewell) -> None:
+        """End a stream properly, without what it still lacks."""
+        subscription.farewell = farewell
+        self._say_farewell(subscription)
 
     def end_session(self, session_key: bytes) -> int:
         """End the streams of a session that is no longer valid; return how many."""
@@ -246,13 +182,14 @@ class Streams:
             "message": "The session has expired or was revoked",
             "timestamp": iso_timestamp(self._clock.wall_ms()),
         }
-        self.end(subscription, CloseReason.SESSION_EXPIRED, ("session:expired", payload))
+        farewell = Farewell(CloseReason.SESSION_EXPIRED, "session:expired", payload)
+        self.end_at_once(subscription, farewell)
 
     def end_route(self, user: User, route: str, reason: CloseReason) -> None:
         """End the streams of a user that carry a route which is gone."""
         for subscription in list(user.connections):
             if route in subscription.request.routes:
-                self.end(subscription, reason)
+                self.end_at_once(subscription, Farewell(reason))
 
     def leave(self, subscription: Subscription) -> None:
         """Forget a stream whose connection is gone or is being ended."""
@@ -261,9 +198,8 @@ class Streams:
         subscription.is_open = False
         request = subscription.request
         self.clients.pop(subscription.client_id, None)
-        self._lagging.pop(subscription, None)
-        self._leave_audience(subscription)
-        self._stop_waiting(subscription)
+        self._slow_consumers.forget(subscription)
+        self.catch_up.leave(subscription)
         if request.session_key is not None:
             streams = self._by_session[request.session_key]
             del streams[subscription]
@@ -313,11 +249,7 @@ class Streams:
                 limit=limit,
             )
             self._counters.evicted_connections += 1
-            farewell_id = self.end(
-                oldest, CloseReason.CONNECTION_LIMIT, ("connection:limit", payload)
-            )
-            if farewell_id is not None:
-                user.remember_limit_id(farewell_id)
+            self.end(oldest, Farewell(CloseReason.CONNECTION_LIMIT, "connection:limit", payload))
 
     def _opening(self, subscription: Subscription, user: User | None) -> bytes:
         request = subscription.request
@@ -347,7 +279,6 @@ class Streams:
             gap = {
                 "lastEventId": format_event_id(request.last_event_id),
                 "reason": opening.gap,
-                "timestamp": timestamp,
             }
             plain += self.frames.single("stream:gap", gap, opening.gap_id)
         self._counters.replayed_events += len(opening.replay)
@@ -355,221 +286,42 @@ class Streams:
         subscription.first_id = opening.connected_id or subscription.last_id
         return plain
 
-    def _advance(self, subscription: Subscription, opening: bytes = b"") -> None:
-        """Hand over what the stream lacks, as far as the peer takes it, and let it go live."""
-        if not subscription.is_open or subscription.audience is not None:
-            return
-        parts = [opening] if opening else []
-        if not self._replay(subscription, parts):
-            return
-        audience = self._audiences.obtain(subscription.request)
-        if audience.is_dirty:
-            self._write_apart(subscription, parts)
-            self._wait(subscription, audience)
-            return
-        parts.extend(self._state_parts(subscription, audience))
-        user = self._user(subscription)
-        if user is not None:
-            del user.parked[subscription]
-        subscription.audience = audience
-        subscription.is_parked = False
-        subscription.held = None
-        if subscription.request.encoding == "identity":
-            audience.admit(subscription, b"", self._clock.monotonic())
-            self._write_apart(subscription, parts)
-        else:
-            plain = b"".join(parts)
-            data = audience.admit(subscription, plain, self._clock.monotonic())
-            if data:
-                subscription.write(data)
-        if subscription.sink.is_paused:
-            self._park(subscription, self._ids.last)
-
-    def _wait(self, subscription: Subscription, audience: Audience) -> None:
-        """Let a stream go on when its audience has written what is queued.
-
-        State is not looked at before: who waits would be sent it twice, and on the price stream
-        the snapshot after the flush is one that many share.
-        """
-        if subscription not in self._waiting:
-            go_on = partial(self._go_on, subscription)
-            self._waiting[subscription] = (audience, go_on)
-            audience.waiting.append(go_on)
-
-    def _go_on(self, subscription: Subscription) -> None:
-        audience, _ = self._waiting.pop(subscription)
-        if not subscription.sink.is_paused:
-            self._advance(subscription)
-        self._audiences.forget_if_empty(audience, subscription.request)
-
-    def _stop_waiting(self, subscription: Subscription) -> None:
-        if subscription in self._waiting:
-            audience, go_on = self._waiting.pop(subscription)
-            audience.waiting.remove(go_on)
-            self._audiences.forget_if_empty(audience, subscription.request)
-
-    def _replay(self, subscription: Subscription, parts: list[bytes]) -> bool:
-        """Collect the facts the stream lacks; False when the peer must take some first."""
-        budget = self.limits.max_backlog_bytes // 2
-        size = sum(map(len, parts))
-        for event in self._lacking(subscription):
-            frame = self.frames.frame(event)
-            parts.append(frame)
-            size += len(frame)
-            subscription.last_id = event.id
-            if size >= budget:
-                self._write_apart(subscription, parts)
-                parts.clear()
-                size = 0
-                if subscription.sink.is_paused:
-                    if subscription.is_parked:
-                        self._recount_owed(subscription)
-                    return False
-        subscription.owed_bytes = 0
-        subscription.has_unsent_event = False
-        return True
-
-    def _lacking(self, subscription: Subscription) -> Iterator[Event]:
-        held = subscription.held
-        while held:
-            yield held.popleft()
-        user = self._user(subscription)
-        if user is not None:
-            yield from user.buffer.after(subscription.last_id, subscription.request.routes)
-
-    def _kept_bytes(self, subscription: Subscription) -> int:
-        """Return what a parked stream lacks; of one that never had all, what is kept for it alone.
-
-        The first event is not counted, as in `Subscription.owe`.
-        """
-        if subscription.is_parked:
-            return subscription.owed_bytes
-        kept = islice(subscription.held or (), 1, None)
-        return sum(len(self.frames.frame(event)) for event in kept)
-
-    def _recount_owed(self, subscription: Subscription) -> None:
-        subscription.owed_bytes = 0
-        subscription.has_unsent_event = False
-        user = self._user(subscription)
-        assert user is not None, "only private streams owe facts"
-        for event in (
-            *(subscription.held or ()),
-            *user.buffer.after(subscription.last_id, subscription.request.routes),
-        ):
-            subscription.owe(len(self.frames.frame(event)))
-
-    def _state_parts(self, subscription: Subscription, audience: Audience) -> Iterator[bytes]:
-        request = subscription.request
-        user = self._user(subscription)
-        wall_ms = self._clock.wall_ms()
-        payloads: Sequence[Payload] = ()
-        if subscription.needs_snapshot:
-            subscription.needs_snapshot = False
-            payloads = self._snapshot(request, audience, iso_timestamp(wall_ms))
-        elif user is None:
-            for quote in self._state.quotes_after(request.symbols, subscription.last_id):
-                subscription.last_id = quote.id
-                yield self.frames.quote_frame(quote)
-        if user is not None and not payloads:
-            told_id = user.parked[subscription]
-            payloads = self._state.news(request, told_id, iso_timestamp(wall_ms))
-        for event_type, data in payloads:
-            subscription.last_id = self._ids.next(wall_ms)
-            yield from self.frames.pieces(event_type, data, subscription.last_id)
-
-    def _snapshot(
-        self, request: StreamRequest, audience: Audience, timestamp: str
-    ) -> Sequence[Payload]:
-        """Return the snapshot of a stream; on the price stream made once per flush.
-
-        Until the next flush of its members a price snapshot lacks nothing that a newcomer
-        will not be sent as a member, and many newcomers share its bytes. An audience without
-        members, which is not told what moves, is forgotten and its snapshot with it.
-        """
-        if request.user_id is not None:
-            return self._state.snapshot(request, timestamp)
-        if audience.snapshot is None:
-            audience.snapshot = self._state.snapshot(request, timestamp)
-        return audience.snapshot
-
-    def _write_apart(self, subscription: Subscription, parts: list[bytes]) -> None:
-        request = subscription.request
-        size = sum(map(len, parts))
-        if not size:
-            return
-        if request.encoding == "identity" and size > _LARGE_BYTES:
-            if request.is_chunked:
-                subscription.write(b"%x\r\n" % size)
-            for part in parts:
-                subscription.write(part)
-            if request.is_chunked:
-                subscription.write(b"\r\n")
-            return
-        plain = b"".join(parts)
-        if subscription.trailer is not None:
-            subscription.trailer.add(plain)
-        subscription.write(self._audiences.apart(request, plain))
-
-    def _park(self, subscription: Subscription, told_id: int) -> None:
-        user = self._user(subscription)
-        if user is not None:
-            user.parked[subscription] = told_id
-        subscription.is_parked = True
-        self._leave_audience(subscription)
-
-    def _told_id(self, subscription: Subscription) -> int:
-        """Return the ID up to which a member, who has been handed all, was told of the state.
-
-        A price that moved a holding is told with the next re-valuation, whatever facts went
-        out in between.
-        """
+    def _say_farewell(self, subscription: Subscription) -> None:
+        """Write the last event of a stream and end it; a client can resume from its ID."""
         audience = subscription.audience
-        assert audience is not None, "a member has an audience"
-        user = self._user(subscription)
-        if user is not None and Topic.POSITIONS in subscription.request.routes:
-            return user.revalued_id
-        return max(subscription.last_id, audience.written_id)
-
-    def _leave_audience(self, subscription: Subscription) -> None:
-        audience = subscription.audience
-        if audience is None:
-            return
-        subscription.audience = None
-        subscription.last_id = max(subscription.last_id, audience.written_id)
-        audience.leave(subscription)
-        self._audiences.forget_if_empty(audience, subscription.request)
-
-    def _farewell_id(self, subscription: Subscription) -> int | None:
-        """Return an ID after all that the stream was handed and before what it still lacks."""
-        if subscription.audience is None:
-            user = self._user(subscription)
-            lacking = next(
-                iter(subscription.held or ()),
-                None
-                if user is None
-                else next(
-                    user.buffer.after(subscription.last_id, subscription.request.routes), None
-                ),
+        if audience is not None and audience.is_dirty:
+            self._audiences.flush_one(audience, self._clock.monotonic())
+        farewell = subscription.farewell
+        assert farewell is not None, "only a stream that ends is said farewell to"
+        user = self._users.of(subscription)
+        plain = b""
+        if farewell.event_type:
+            farewell_id = self._farewell_id(subscription, user)
+            plain = self.frames.single(
+                farewell.event_type, farewell.payload, farewell_id, farewell.retry_ms
             )
+            if farewell.reason is CloseReason.CONNECTION_LIMIT:
+                assert user is not None, "only the connections of users are limited"
+                assert farewell_id is not None, "it lacks nothing, so that there is room behind it"
+                user.remember_limit_id(farewell_id)
+        self.leave(subscription)
+        subscription.sink.finish(self._tail(subscription, plain), farewell.reason)
+
+    def _farewell_id(self, subscription: Subscription, user: User | None) -> int | None:
+        """Return an ID after all that the stream was handed and before what it still lacks."""
+        if subscription.audience is None and user is not None:
+            lacking = next(user.lacked_by(subscription), None)
             if lacking is not None:
                 return self._ids.between(subscription.last_id, lacking.id)
         return self._ids.next(self._clock.wall_ms())
 
     def _tail(self, subscription: Subscription, plain: bytes) -> bytes:
         request = subscription.request
-        tail = b""
-        if plain:
-            if subscription.trailer is not None:
-                subscription.trailer.add(plain)
-            tail = self._audiences.apart(request, plain)
+        tail = self._audiences.apart(subscription, plain) if plain else b""
         ending = epilogue(request.encoding, subscription.trailer)
         if ending:
             tail += chunk(ending) if request.is_chunked else ending
         return tail + LAST_CHUNK if request.is_chunked else tail
-
-    def _user(self, subscription: Subscription) -> User | None:
-        user_id = subscription.request.user_id
-        return None if user_id is None else self._users.get(user_id)
 
 
 def _name(request: StreamRequest) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from sseserver.errors import CloseReason
-from sseserver.events import Event
+from sseserver.events import Event, JsonObject
 from sseserver.wire.compression import GzipTrailer
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Sink(Protocol):
         ...
 
     def abort(self, reason: CloseReason) -> None:
-        """Close at once; what was not sent is lost."""
+        """Close at once, and leave the streams before this returns; what was not sent is lost."""
         ...
 
 
@@ -61,16 +61,27 @@ class StreamRequest(NamedTuple):
     correlation_id: str
 
 
+class Farewell(NamedTuple):
+    """How a stream ends: why, and with which event, if any."""
+
+    reason: CloseReason
+    event_type: str = ""
+    payload: JsonObject = {}  # noqa: RUF012 - never modified
+    retry_ms: int | None = None
+
+
 class Subscription:
     """A stream that is open; a member of its audience, or parked.
 
-    `last_id` is the ID up to which everything was handed to the transport, and `held` the
-    facts that left the replay buffer while this connection still lacked them.
+    `last_id` is the ID up to which everything was handed to the transport, `held` the facts
+    that left the replay buffer while this connection still lacked them, and `farewell` what is
+    left to say when it has been handed all facts.
     """
 
     __slots__ = (
         "audience",
         "client_id",
+        "farewell",
         "first_id",
         "has_unsent_event",
         "held",
@@ -94,6 +105,7 @@ class Subscription:
         self.write = write
         self.trailer = GzipTrailer() if request.encoding == "gzip" else None
         self.audience: Audience | None = None
+        self.farewell: Farewell | None = None
         self.first_id = 0
         self.last_id = 0
         self.held: deque[Event] | None = None
@@ -118,3 +130,8 @@ class Subscription:
             self.owed_bytes += size_bytes
         self.has_unsent_event = True
         return self.owed_bytes
+
+    def forgive(self) -> None:
+        """Owe nothing any more."""
+        self.owed_bytes = 0
+        self.has_unsent_event = False

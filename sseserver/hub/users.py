@@ -9,7 +9,7 @@ that resumes is told of its gap.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -76,6 +76,11 @@ class User:
             self.limit_ids = deque(maxlen=_REMEMBERED_LIMIT_IDS)
         self.limit_ids.append(event_id)
 
+    def lacked_by(self, subscription: Subscription) -> Iterator[Event]:
+        """Return the facts that a stream has not been handed, oldest first."""
+        yield from subscription.held or ()
+        yield from self.buffer.after(subscription.last_id, subscription.request.routes)
+
     def on_timer(self, now: float) -> float | None:
         """Drop the buffer when its time has come."""
         return self._on_timer(self, now)
@@ -110,6 +115,11 @@ class Users:
     def get(self, user_id: str) -> User | None:
         """Return a user that is known."""
         return self._users.get(user_id)
+
+    def of(self, subscription: Subscription) -> User | None:
+        """Return the user of a stream; None on the price stream."""
+        user_id = subscription.request.user_id
+        return None if user_id is None else self._users.get(user_id)
 
     def connected(self) -> list[User]:
         """Return the users that have connections."""

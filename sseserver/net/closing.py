@@ -24,13 +24,21 @@ class Closing:
     Args:
         transport: Everything has been written to it.
         now: Monotonic seconds.
+        patience_seconds: How long a peer may take nothing while something waits for it.
     """
 
-    __slots__ = ("_ends_at", "_taken", "_transport")
+    __slots__ = ("_ends_at", "_patience_seconds", "_taken", "_taken_at", "_transport")
 
-    def __init__(self, transport: asyncio.Transport, now: float) -> None:
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        now: float,
+        patience_seconds: float = LINGER_SECONDS,
+    ) -> None:
         self._transport = transport
-        self._ends_at = now + MAX_LINGER_SECONDS
+        self._patience_seconds = patience_seconds
+        self._ends_at = now + max(MAX_LINGER_SECONDS, patience_seconds)
+        self._taken_at = now
         self._taken = self._what_was_taken()[0]
         if transport.can_write_eof():
             transport.write_eof()
@@ -40,10 +48,13 @@ class Closing:
     def look(self, now: float) -> float | None:
         """Return when to look again, None when the peer has been cut off."""
         taken, is_waiting = self._what_was_taken()
-        if not is_waiting or taken == self._taken or now >= self._ends_at:
+        if taken != self._taken:
+            self._taken = taken
+            self._taken_at = now
+        is_stalled = now - self._taken_at >= self._patience_seconds
+        if not is_waiting or is_stalled or now >= self._ends_at:
             self._transport.abort()
             return None
-        self._taken = taken
         return now + LINGER_SECONDS
 
     def _what_was_taken(self) -> tuple[tuple[int, int], bool]:

@@ -128,7 +128,10 @@ class StreamConnection(asyncio.Protocol):
         self._reason = reason
         self._discarded_bytes = 0
         self._transport.write(tail)
-        self._closing = Closing(self._transport, now)
+        # A drain has a time of its own, within which a peer may be as slow as it likes.
+        is_drain = reason is CloseReason.SHUTDOWN
+        patience_seconds = self._connections.server.drain_seconds if is_drain else LINGER_SECONDS
+        self._closing = Closing(self._transport, now, max(LINGER_SECONDS, patience_seconds))
         self._connections.wheel.schedule(self, now + LINGER_SECONDS)
 
     def abort(self, reason: CloseReason) -> None:

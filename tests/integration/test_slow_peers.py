@@ -7,6 +7,7 @@ chosen well beyond or below, and what they led to is asked of the server.
 import asyncio
 import json
 import random
+import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -309,3 +310,51 @@ async def test_a_large_snapshot_reaches_a_slow_reader(tmp_path: Path) -> None:
 
     assert count == len(snapshot.data["prices"])
     assert ("S7", 99_999) == (news.data["symbol"], news.data["price"])
+
+
+@pytest.mark.parametrize("encoding", [None, "gzip"])
+async def test_a_drain_hands_over_what_is_held(tmp_path: Path, encoding: str | None) -> None:
+    """A reader that stalls at SIGTERM has `drain_seconds` to take its facts and the farewell."""
+    backlog = 2 * KERNEL_BYTES
+    settings = {
+        "limits__max_backlog_bytes": backlog,
+        "buffer__events_per_user": 5,
+        "server__drain_seconds": 15,
+    }
+    rng = random.Random(1)
+    async with (
+        started(tmp_path, **settings) as (server, feed),
+        stalled(server, encoding=encoding) as client,
+    ):
+        count = (KERNEL_BYTES + backlog // 2) // 10_000
+        await feed.publish_many(
+            [alert(number, pad=rng.randbytes(5_000).hex()) for number in range(count)]
+        )
+        server.signal(signal.SIGTERM)
+        await server.logged("draining")
+        events = await client.until_end()
+        await client.close()
+        code = await server.stop()
+
+    assert list(range(count)) == numbers(events)
+    assert "server:shutdown" == events[-1].type
+    assert 0 == code
+
+
+async def test_the_oldest_connection_is_handed_what_is_held_before_it_goes(tmp_path: Path) -> None:
+    """The answer to its return is 204, so it could not come back for it."""
+    backlog = 2 * KERNEL_BYTES
+    settings = {
+        "limits__max_backlog_bytes": backlog,
+        "limits__connections_per_user": 1,
+        "buffer__events_per_user": 5,
+    }
+    async with started(tmp_path, **settings) as (server, feed), stalled(server) as client:
+        count = (KERNEL_BYTES + backlog // 2) // 10_000
+        await feed.publish_many([alert(number, 10_000) for number in range(count)])
+        async with server.stream("/api/stream/alerts", session="s-user-1") as newcomer:
+            await newcomer.expect("connected")
+            events = await client.until_end()
+
+    assert list(range(count)) == numbers(events)
+    assert "connection:limit" == events[-1].type

@@ -87,6 +87,8 @@ class FakeConnection:
         self.reason = reason
         self.is_aborted = True
         self._unsent.clear()
+        if self.subscription is not None:
+            self._hub.streams.leave(self.subscription)
 
     def rearm(self) -> None:
         """Count how often the session's expiry changed."""

@@ -12,7 +12,7 @@ from sseserver.delivery.timer_wheel import TimerWheel
 from sseserver.events import Event, Quote
 from sseserver.hub.audiences import Audiences, audience_key
 from sseserver.hub.prices import PriceFanout
-from sseserver.hub.subscription import StreamRequest
+from sseserver.hub.subscription import StreamRequest, Subscription
 from sseserver.hub.users import Users
 from sseserver.metrics import Counters
 from sseserver.wire.compression import prologue
@@ -21,6 +21,7 @@ from tests.support.core import request_for
 from tests.support.fake_clock import FakeClock
 from tests.support.stream_client import ZstdFrames
 from tests.unit.delivery.fake_member import FakeMember
+from tests.unit.hub.fake_sink import FakeSink
 
 KEEPALIVE_SECONDS = 30.0
 
@@ -330,8 +331,14 @@ def test_bytes_for_one_stream_are_encoded_and_framed(encoding: str) -> None:
     """In the stream's own coding, and as one chunk where it chunks."""
     place = Place()
     plain = b"event: connected\n\n"
-    bare = place.audiences.apart(request_for(encoding=encoding, is_chunked=False), plain)
-    framed = place.audiences.apart(request_for(encoding=encoding), plain)
+    sink = FakeSink()
+    bare, framed = (
+        place.audiences.apart(Subscription(request, "client-1", sink, sink.write), plain)
+        for request in (
+            request_for(encoding=encoding, is_chunked=False),
+            request_for(encoding=encoding),
+        )
+    )
 
     assert plain == decoded(encoding, bare)
     assert b"%x\r\n%b\r\n" % (len(bare), bare) == framed

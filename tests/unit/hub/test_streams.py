@@ -185,11 +185,7 @@ def test_a_gap_is_told_before_what_is_left() -> None:
     gap = stream.events()[1]
 
     assert ["connected", "stream:gap", "alert:new", "alert:new"] == stream.types()
-    assert {
-        "lastEventId": format_event_id(facts[0].id),
-        "reason": "evicted",
-        "timestamp": "2025-01-02T12:10:00.000Z",
-    } == gap[1]
+    assert {"lastEventId": format_event_id(facts[0].id), "reason": "evicted"} == gap[1]
     assert [3, 4] == stream.numbers()
     assert stream.ids() == sorted(set(stream.ids()))
 
@@ -896,7 +892,7 @@ def test_a_lower_limit_closes_as_many_as_are_too_many() -> None:
     """The oldest first."""
     core = Core()
     streams = [core.connect(request_for()) for _ in range(5)]
-    core.hub.streams.limits = Core({"limits.connections_per_user": 2}).config.limits
+    core.hub.streams.configure(Core({"limits.connections_per_user": 2}).config.limits)
     newcomer = core.connect(request_for())
 
     limit = CloseReason.CONNECTION_LIMIT
@@ -1023,39 +1019,100 @@ def test_the_farewell_of_a_parked_stream_that_lacks_nothing_is_after_everything(
     assert all(stream.ids()[-1] > last_id for stream in streams)
 
 
-def test_a_stream_evicted_amid_its_opening_resumes_behind_what_it_got() -> None:
-    """The limit may close one whose replay is still being paced."""
-    core = small_core(limits__connections_per_user=1)
+def test_a_stream_evicted_amid_its_opening_gets_its_facts_before_its_farewell() -> None:
+    """The answer to its return is 204, so that it could not have them later.
+
+    Its place is the newcomer's at once, and its farewell is known when it returns.
+    """
+    core = small_core(limits__connections_per_user=1, buffer__events_per_user=20)
     for number in range(20):
         core.fact("user-1", number, pad_bytes=1000)
     stream = unread(core)
-    core.connect(request_for())
+    newcomer = core.connect(request_for())
+    reasons = (stream.reason, newcomer.reason)
+    core.fact("user-1", 20)
     stream.take_until_drained()
+    core.fact("user-1", 21)
     last_id = stream.ids()[-1]
-    again = core.connect(request_for(is_counted=False, last_event_id=last_id))
 
+    assert (None, None) == reasons
     assert "connection:limit" == stream.types()[-1]
-    assert 0 < len(stream.numbers()) < 20
-    assert list(range(20)) == stream.numbers() + again.numbers()
+    assert list(range(21)) == stream.numbers()
+    assert CloseReason.CONNECTION_LIMIT == stream.reason
     assert core.hub.streams.is_evicted_return(request_for(last_event_id=last_id))
 
 
-def test_a_farewell_for_which_no_id_is_left_has_none() -> None:
-    """The browser keeps the ID it has, from which it resumes; there is nothing to remember."""
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_shutdown_is_told_after_the_facts_that_are_held(encoding: str) -> None:
+    """They are nowhere else: the process ends."""
+    core = small_core(buffer__events_per_user=2)
+    slow = stalled(core, encoding=encoding)
+    core.broadcast_test(pad_bytes=3 * HIGH_WATER)
+    core.hub.flush()
+    for number in range(6):
+        core.fact("user-1", number, pad_bytes=200)
+    core.hub.shut_down()
+    reason = slow.reason
+    slow.take_until_drained()
+
+    assert reason is None
+    assert list(range(6)) == slow.numbers()
+    assert "server:shutdown" == slow.types()[-1]
+    assert slow.ids() == sorted(set(slow.ids()))
+    assert CloseReason.SHUTDOWN == slow.reason
+
+
+def test_a_stream_that_is_to_end_sends_no_state_that_it_lacks() -> None:
+    """Only facts are owed; what moved since is in the next connection's snapshot."""
+    core = small_core()
+    slow = parked(core, "orders")
+    core.put_orders("user-1", ["o-1"])
+    core.fact("user-1", 1, "order:fill")
+    core.hub.shut_down()
+    slow.take_until_drained()
+
+    assert ["order:fill", "server:shutdown"] == slow.types()[-2:]
+
+
+def test_a_session_that_ends_does_not_wait_for_a_stream_that_is_to_end() -> None:
+    """The right to be told is gone, so no more is told."""
+    core = small_core()
+    slow = parked(core, session_key=b"s")
+    core.fact("user-1", 1)
+    core.hub.shut_down()
+    core.hub.streams.end_session(b"s")
+    slow.take_until_drained()
+
+    assert "session:expired" == slow.types()[-1]
+    assert [] == slow.numbers()
+
+
+def test_a_stream_that_is_to_end_and_never_reads_is_a_slow_consumer() -> None:
+    """What is held for it is bounded as ever."""
     core = small_core(limits__connections_per_user=1)
-    stream = parked(core)
+    slow = parked(core)
+    core.fact("user-1", 0)
+    core.connect(request_for())
+    for number in range(1, 20):
+        core.fact("user-1", number, pad_bytes=400)
+    core.pass_time(LOOK)
+
+    assert CloseReason.SLOW_CONSUMER == slow.reason
+
+
+def test_a_farewell_for_which_no_id_is_left_has_none() -> None:
+    """The browser keeps the ID it has, from which it resumes."""
+    core = small_core()
+    stream = parked(core, session_key=b"s")
     assert stream.subscription is not None
     next_id = stream.subscription.last_id + 1
     fact = Event(next_id, "alert:new", b'{"n":1}', route="alerts", user_id="user-1")
     core.hub.publish(fact)
-    core.connect(request_for())
+    core.hub.streams.end_session(b"s")
     stream.take_until_drained()
-    user = core.hub.users.get("user-1")
 
-    assert ["connected", "test", "connection:limit"] == stream.types()
+    assert ["connected", "test", "session:expired"] == stream.types()
     assert 2 == len(stream.ids())
-    assert user is not None
-    assert user.limit_ids is None
 
 
 def test_a_stream_that_is_ended_while_it_waits_gets_its_farewell() -> None:
@@ -1189,5 +1246,5 @@ def test_when_all_have_gone_nothing_is_left() -> None:
     assert ({}, {}, {}) == (
         core.hub.streams.clients,
         core.hub.streams._by_session,  # empty entries could not be seen from outside
-        core.hub.streams._waiting,
+        core.hub.streams.catch_up._waiting,
     )

@@ -123,3 +123,18 @@ def test_what_the_kernel_holds_counts_too(is_taken: bool) -> None:
 
     assert (NOW + 2 + LINGER_SECONDS if is_taken else None) == look
     assert (not is_taken) == transport.is_aborted
+
+
+def test_a_peer_may_be_given_more_time() -> None:
+    """As long as something waits for it, and not without end."""
+    transport = transport_with(10)
+    closing = Closing(transport, NOW, patience_seconds=10.0)
+    looks = [closing.look(NOW + seconds) for seconds in (2.0, 8.0)]
+    transport.take(1)
+    looks += [closing.look(NOW + seconds) for seconds in (10.0, 18.0)]
+    is_patient = not transport.is_aborted
+
+    assert [4.0, 10.0, 12.0, 20.0] == [look - NOW for look in looks if look is not None]
+    assert is_patient
+    assert closing.look(NOW + 20.0) is None
+    assert transport.is_aborted
