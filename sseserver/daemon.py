@@ -1,18 +1,16 @@
 """The daemon: builds the parts, listens, and ends in order. It alone knows everything.
 
 Start: descriptors, the parts, the ingest socket, the HTTP socket, `listening`. End (SIGTERM,
-SIGINT): the ingest port applies and answers what it has read, every stream is told
-`server:shutdown`, writes get `server.drain_seconds`, exit 0. SIGHUP reads the configuration
+SIGINT): the ingest port applies and answers what it has read, every stream is handed what is
+held for it and told `server:shutdown`, for which there are `server.drain_seconds`; requests are
+answered meanwhile, and exit 0. SIGHUP reads the configuration
 again and takes what can change while running.
 """
 
 import asyncio
 import contextlib
 import gc
-import resource
 import signal
-import socket
-import ssl
 from collections.abc import Callable, Coroutine
 from random import random
 from typing import Any, Final, NamedTuple
@@ -23,28 +21,29 @@ import uvloop
 
 from sseserver import logs
 from sseserver.backplane import memory
-from sseserver.config import Config, ServerConfig
+from sseserver.config import Config
 from sseserver.config_loading import start_refusals
+from sseserver.config_reload import fixed_changes, with_fixed
 from sseserver.delivery.cork import Cork
 from sseserver.delivery.timer_wheel import RESOLUTION_SECONDS, TimerWheel
-from sseserver.errors import ConfigError, StartError
+from sseserver.errors import ConfigError
 from sseserver.hub.admission import AttemptLimit
 from sseserver.hub.hub import Hub, Wakers
 from sseserver.ingest.pipeline import Pipeline
 from sseserver.ingest.redaction import Redactor
 from sseserver.ingest.state_view import StateView
 from sseserver.net.connections import Connections, MachineClock
+from sseserver.net.descriptors import make_room
 from sseserver.net.http_protocol import HttpProtocol
 from sseserver.net.ingest_port import IngestPort
 from sseserver.net.ingest_socket import IngestSocket
+from sseserver.net.listener import LISTEN_BACKLOG, bind_http_socket, tls_context
 from sseserver.net.metrics_page import MetricsPage
 from sseserver.net.routes import Routes
 from sseserver.net.stream_endpoint import StreamEndpoint
 from sseserver.state.projection import Projection
 from sseserver.state.sessions import Sessions, StrategyOwners
 
-_LISTEN_BACKLOG: Final = 4096
-_SPARE_DESCRIPTORS: Final = 64
 _WORTH_A_WORD: Final = 0.95
 """Room for connections below this share of what was asked for is told."""
 
@@ -95,7 +94,7 @@ class _Daemon:
     def __init__(self, config: Config, reload: Reload | None) -> None:
         clock = MachineClock()
         now = clock.monotonic()
-        config = msgspec.structs.replace(config, server=_within_descriptors(config.server))
+        config, capacity = _within_descriptors(config)
         self._config = config
         self._reload_config = reload
         self._clock = clock
@@ -119,7 +118,11 @@ class _Daemon:
             _random_below,
         )
         self._connections = Connections(
-            config.server, config.stream, self._wheel, self._hub.counters
+            config.server,
+            config.stream,
+            self._wheel,
+            self._hub.counters,
+            capacity=capacity,
         )
         self._pipeline = Pipeline(
             hub=self._hub,
@@ -163,9 +166,9 @@ class _Daemon:
             ingest_socket = IngestSocket(self._config.ingest)
             stack.callback(ingest_socket.listener.close)
             stack.callback(ingest_socket.remove)
-            http_socket = _bind_http_socket(self._config)
+            http_socket = bind_http_socket(self._config.server)
             stack.callback(http_socket.close)
-            tls = _tls_context(self._config)
+            tls = tls_context(self._config.server)
             ingest_server = await self._loop.create_unix_server(
                 self._ingest.make_feed, sock=ingest_socket.listener
             )
@@ -176,7 +179,7 @@ class _Daemon:
                 ssl_handshake_timeout=(
                     None if tls is None else self._config.server.header_timeout_seconds
                 ),
-                backlog=_LISTEN_BACKLOG,
+                backlog=LISTEN_BACKLOG,
             )
             self._handle_signals()
             self._tick()
@@ -207,11 +210,8 @@ class _Daemon:
         ingest_server.close()
         self._ingest.finish()
         self._hub.end_window()
-        http_server.close()
         self._hub.shut_down()
-        for connection in list(self._connections.http):
-            connection.close_when_idle()
-        self._leaving = self._loop.create_task(self._all_gone())
+        self._leaving = self._loop.create_task(self._all_gone(http_server))
         patience = 0 if self._is_hurried else self._config.server.drain_seconds
         done, _ = await asyncio.wait({self._leaving}, timeout=patience)
         if not done or self._leaving.cancelled():
@@ -221,12 +221,17 @@ class _Daemon:
                 http_connections=len(self._connections.http),
                 feeds=len(self._ingest.feeds),
             )
+        http_server.close()
         _log.info("stopped", seconds=round(self._clock.monotonic() - started, 3))
 
-    async def _all_gone(self) -> None:
+    async def _all_gone(self, http_server: asyncio.Server) -> None:
+        """Wait for feeds and streams; until then requests are answered, `/readyz` with 503."""
         await self._ingest.feeds.emptied()
-        await self._connections.http.emptied()
         await self._connections.streams.emptied()
+        http_server.close()
+        for connection in self._connections.http:
+            connection.close_when_idle()
+        await self._connections.http.emptied()
 
     def _handle_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -255,14 +260,14 @@ class _Daemon:
         except ConfigError as error:
             _log.error("reload_refused", problems=[str(problem) for problem in error.problems])
             return
-        fixed = _fixed_changes(self._config, config)
-        config = _with_fixed(self._config, config)
+        fixed = fixed_changes(self._config, config)
+        config = with_fixed(self._config, config)
         # Again, as it judged an address that does not apply.
         refusals = start_refusals(config)
         if refusals:
             _log.error("reload_refused", problems=list(map(str, refusals)))
             return
-        config = msgspec.structs.replace(config, server=_within_descriptors(config.server))
+        config, self._connections.capacity = _within_descriptors(config)
         self._config = config
         logs.set_level(config.log.level)
         self._pipeline.logs_events = config.log.level == "debug"
@@ -314,6 +319,7 @@ class _Daemon:
         self._attempts.forget_old(self._clock.monotonic())
         evicted = {
             **self._projection.take_evictions(),
+            "connections": self._connections.take_dropped(),
             "sessions": self._sessions.take_evictions(),
             "strategies": self._strategies.take_evictions(),
         }
@@ -322,100 +328,19 @@ class _Daemon:
                 _log.warning("limit_reached", kind=kind, evicted=count)
 
 
-_FIXED_KEYS: Final = (
-    ("server", "host"),
-    ("server", "port"),
-    ("server", "tls_cert"),
-    ("server", "tls_key"),
-    ("ingest", "path"),
-    ("ingest", "mode"),
-    ("limits", "max_sessions"),
-    ("limits", "max_strategies"),
-    ("limits", "max_instruments"),
-    ("limits", "max_orders_per_user"),
-    ("limits", "max_positions_per_user"),
-    ("buffer", "max_users"),  # bounds the state as well
-    ("backplane", "kind"),
-    ("backplane", "servers"),
-    ("backplane", "prefix"),
-    ("state", "path"),
-    ("state", "save_seconds"),
-    ("log", "format"),
-)
-"""What a running server cannot change."""
-
-
-def _fixed_changes(old: Config, new: Config) -> list[str]:
-    changes = [
-        f"{section}.{key}"
-        for section, key in _FIXED_KEYS
-        if getattr(getattr(old, section), key) != getattr(getattr(new, section), key)
-    ]
-    if (
-        old.server.tls_cert
-        and old.server.header_timeout_seconds != new.server.header_timeout_seconds
-    ):
-        changes.append("server.header_timeout_seconds (of TLS handshakes)")
-    return changes
-
-
-def _with_fixed(old: Config, new: Config) -> Config:
-    """Return the new configuration with the fixed keys as they were."""
-    for section, key in _FIXED_KEYS:
-        kept = msgspec.structs.replace(
-            getattr(new, section), **{key: getattr(getattr(old, section), key)}
-        )
-        new = msgspec.structs.replace(new, **{section: kept})
-    return new
-
-
 def _random_below(limit: int) -> int:
     return int(random() * limit)  # noqa: S311 - spreads IDs and retries, guards nothing
 
 
-def _bind_http_socket(config: Config) -> socket.socket:
-    host, port = config.server.host, config.server.port
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise StartError(f"cannot listen on {host}:{port}: {error}") from error
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_LISTEN_BACKLOG)
-    except OSError as error:
-        listener.close()
-        words = error.strerror or str(error)
-        raise StartError(f"cannot listen on {host}:{port}: {words}; try another --port") from error
-    listener.setblocking(False)  # noqa: FBT003 - the socket module's signature
-    return listener
-
-
-def _tls_context(config: Config) -> ssl.SSLContext | None:
-    if not config.server.tls_cert:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(config.server.tls_cert, config.server.tls_key)
-    except (OSError, ssl.SSLError) as error:
-        raise StartError(f"cannot use the TLS certificate: {error}") from error
-    return context
-
-
-def _within_descriptors(server: ServerConfig) -> ServerConfig:
-    """Raise the soft limit of descriptors, and keep `max_connections` below what is left."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * server.max_connections + _SPARE_DESCRIPTORS
-    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft < limit:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-    room = max(1, max(soft, limit) - _SPARE_DESCRIPTORS)
-    if room >= server.max_connections:
-        return server
-    if room < server.max_connections * _WORTH_A_WORD:
-        _log.warning("max_connections_lowered", max_connections=room, descriptors=max(soft, limit))
-    return msgspec.structs.replace(server, max_connections=room)
+def _within_descriptors(config: Config) -> tuple[Config, int]:
+    """Return the configuration with the streams there is room for, and all connections' room."""
+    wanted = config.server.max_connections
+    room = make_room(wanted)
+    if room.streams < wanted * _WORTH_A_WORD:
+        _log.warning(
+            "max_connections_lowered",
+            max_connections=room.streams,
+            descriptors=room.descriptors,
+        )
+    server = msgspec.structs.replace(config.server, max_connections=room.streams)
+    return msgspec.structs.replace(config, server=server), room.connections

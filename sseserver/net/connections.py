@@ -1,5 +1,6 @@
 """What all client connections share: who is open, the timer wheel, settings that may change."""
 
+import sys
 import time
 from typing import Final, Protocol
 
@@ -50,6 +51,7 @@ class Connections:
         clock: The time they are measured in.
         server: Limits of HTTP connections.
         stream: Timings of streams.
+        capacity: Connections of both kinds that the process has descriptors for.
     """
 
     def __init__(
@@ -59,12 +61,15 @@ class Connections:
         wheel: TimerWheel,
         counters: Counters,
         clock: Clock = MachineClock,
+        capacity: int = sys.maxsize,
     ) -> None:
         self.server = server
         self.stream = stream
         self.wheel = wheel
         self.counters = counters
         self.clock = clock
+        self.capacity = capacity
+        self._dropped = 0
         self.http: Roster[HttpConnection] = Roster()
         self.streams: Roster[object] = Roster()
 
@@ -72,11 +77,19 @@ class Connections:
         """Note a new connection; past the room for requests the oldest idle one goes.
 
         Streams have `max_connections`; beside them there is room for as many connections
-        that are only asking, so that a refusal can always be given (contract section 4).
+        that are only asking, as far as the descriptors go, so that a refusal can always be
+        given (contract section 4; `net.descriptors`).
         """
         self.counters.connections_opened += 1
         room = max(_MIN_REQUEST_ROOM, self.server.max_connections)
-        if len(self.http) >= room:
-            waiting = list(self.http)
-            next((one for one in waiting if one.is_idle), waiting[0]).drop()
+        if len(self.http) >= min(room, self.capacity - len(self.streams)):
+            oldest = self.http.first(lambda one: one.is_idle) or self.http.first(lambda _: True)
+            if oldest is not None:
+                self._dropped += 1
+                oldest.drop()
         self.http.add(connection)
+
+    def take_dropped(self) -> int:
+        """Return how many connections had to make room since the last call."""
+        dropped, self._dropped = self._dropped, 0
+        return dropped

@@ -1,7 +1,7 @@
 """Who is open: connections in the order in which they came, and when the last one has gone."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -22,6 +22,10 @@ class Roster(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         """Iterate over a copy, the oldest first: members may leave meanwhile."""
         return iter(list(self._members))
+
+    def first(self, is_wanted: Callable[[T], bool]) -> T | None:
+        """Return the oldest member that is wanted, without looking at those after it."""
+        return next(filter(is_wanted, self._members), None)
 
     def add(self, member: T) -> None:
         """Note that `member` has come."""

@@ -174,6 +174,33 @@ async def test_a_flood_of_silent_connections_leaves_room_to_answer(tmp_path: Pat
     assert (200, 200) == (health.status, newest.status)
 
 
+async def test_scarce_descriptors_leave_room_to_answer(tmp_path: Path) -> None:
+    """However many streams and idle connections there are."""
+    async with (
+        await daemon.start(tmp_path, descriptors=120) as server,
+        AsyncExitStack() as stack,
+    ):
+        streams, refusals = 0, 0
+        for _ in range(70):
+            client = await stack.enter_async_context(connected(server.port))
+            client.send(request_bytes(PRICES))
+            if (await client.head()).status == 200:
+                streams += 1
+            else:
+                refusals += 1
+        for _ in range(100):
+            client = await stack.enter_async_context(connected(server.port))
+            client.send(request_bytes("GET /healthz"))
+            await client.answer()
+        hard = await ask(server.port, PRICES)
+        health = await ask(server.port, "GET /healthz")
+        async with server.feed() as feed:
+            pong = await feed.do("ping")
+
+    assert (42, 28) == (streams, refusals)
+    assert (503, 200, True) == (hard.status, health.status, pong["ok"])
+
+
 async def test_the_tab_that_was_closed_stays_away(tmp_path: Path) -> None:
     """204 to the returning tab while its user is at the limit, to nobody else; then it opens."""
     settings = {"limits.connections_per_user": 2}

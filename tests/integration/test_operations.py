@@ -248,27 +248,27 @@ async def test_sigterm_ends_every_stream_properly(tmp_path: Path) -> None:
     assert code == 0
 
 
-async def test_a_draining_server_takes_nobody_in(tmp_path: Path) -> None:
-    """`/readyz` answers 503 to a request under way, and new connections are refused."""
-    async with (
-        await daemon.start(tmp_path) as server,
-        server.stream("/api/stream/prices") as stream,
-    ):
-        await stream.expect("connected")
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        writer.write(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nGET /readyz HTTP/1.1\r\n")
-        before = await reader.readuntil(b'"ok"}')
-        server.signal(signal.SIGTERM)
-        await stream.until("server:shutdown")
-        writer.write(b"Host: 127.0.0.1\r\n\r\n")
-        answer = await reader.read()
-        with pytest.raises(ConnectionRefusedError):
-            await asyncio.open_connection("127.0.0.1", server.port)
-        writer.close()
+async def test_a_draining_server_says_so_until_its_streams_have_gone(tmp_path: Path) -> None:
+    """Health is told to whoever connects, streams are refused; then the port is closed."""
+    path = "/api/stream/prices"
+    async with await daemon.start(tmp_path, {"server.drain_seconds": 20}) as server:
+        async with server.stream(path) as stream:
+            await stream.expect("connected")
+            server.signal(signal.SIGTERM)
+            await stream.until("server:shutdown")
+            alive = await server.request("GET", "/healthz")
+            ready = await server.request("GET", "/readyz")
+            refused = await server.request("GET", path)
+            async with server.stream(path) as late:
+                told = await late.until_end()
+        code = await server.stop()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", server.port)
 
-    assert before.startswith(b"HTTP/1.1 200 ")
-    assert answer.startswith(b"HTTP/1.1 503 ")
-    assert b"\r\nretry-after: " in answer.lower()
+    assert (200, 503, 503, 0) == (alive[0], ready[0], refused[0], code)
+    assert "retry-after" in ready[1]
+    assert ["connection:refused"] == [event.type for event in told]
+    assert "draining" == told[0].data["reason"]
 
 
 async def test_what_a_feed_has_written_is_answered_and_delivered_before_the_end(

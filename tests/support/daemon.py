@@ -122,10 +122,16 @@ def toml_text(settings: Mapping[str, Any]) -> str:
     return "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
 
 
-async def start(folder: Path, settings: Mapping[str, Any] | None = None, *arguments: str) -> Daemon:
+async def start(
+    folder: Path,
+    settings: Mapping[str, Any] | None = None,
+    *arguments: str,
+    descriptors: int | None = None,
+) -> Daemon:
     """Start `sseserver serve` on a free port with settings over the tests' defaults.
 
     The attempt limit is off and timings are the defaults unless a test says otherwise.
+    `descriptors` is the process's hard limit of them, where it is to be low.
     """
     merged: dict[str, Any] = {
         "server.port": 0,
@@ -138,6 +144,7 @@ async def start(folder: Path, settings: Mapping[str, Any] | None = None, *argume
     config = folder / "config.toml"
     config.write_text(toml_text(merged), encoding="utf-8")
     process = await asyncio.create_subprocess_exec(
+        *(() if descriptors is None else ("prlimit", f"--nofile={descriptors}")),
         sys.executable,
         "-m",
         "sseserver",

@@ -5,14 +5,12 @@ What its parts do is tested with them; here is how they are started, ended and r
 
 import asyncio
 import gc
-import json
 import os
 import shutil
 import signal
 import socket
 import ssl
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -155,41 +153,6 @@ def test_it_serves_tls(tmp_path: Path) -> None:
 
     assert versions in (["TLSv1.2"], ["TLSv1.3"])
     assert answers[0].startswith(b"HTTP/1.1 200 ")
-
-
-LOWERED = """
-import json, resource, sys
-from sseserver.config import ServerConfig
-from sseserver.daemon import _within_descriptors
-soft, hard, wanted = map(int, sys.argv[1:])
-resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-server = _within_descriptors(ServerConfig(max_connections=wanted))
-print(json.dumps([server.max_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0]]))
-"""
-
-
-@pytest.mark.parametrize(
-    ("soft", "hard", "wanted", "expected"),
-    [
-        (500, 500, 200, [200, 500]),
-        (100, 500, 200, [200, 464]),
-        (100, 500, 400, [400, 500]),
-        (100, 500, 20_000, [436, 500]),
-        (70, 70, 20_000, [6, 70]),
-    ],
-)
-def test_connections_stay_below_the_limit_of_descriptors(
-    soft: int, hard: int, wanted: int, expected: list[int]
-) -> None:
-    """The soft limit is raised as far as it goes; `max_connections` leaves some to spare."""
-    done = subprocess.run(
-        [sys.executable, "-c", LOWERED, str(soft), str(hard), str(wanted)],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-
-    assert json.loads(done.stdout.splitlines()[-1]) == expected
 
 
 def test_garbage_is_collected_seldom(tmp_path: Path) -> None:

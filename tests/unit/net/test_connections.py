@@ -58,6 +58,19 @@ def test_there_is_room_beside_the_streams(max_connections: int, room: int) -> No
     assert room == len(connections.http)
 
 
+@pytest.mark.parametrize(("streams", "room"), [(0, 64), (10, 60), (40, 30)])
+def test_no_more_are_open_than_there_are_descriptors_for(streams: int, room: int) -> None:
+    """Each stream takes from the room of those that are only asking."""
+    connections = connections_with(1)
+    connections.capacity = 70
+    for number in range(streams):
+        connections.streams.add(number)
+    opened = fill(connections, "i" * (room + 1))
+
+    assert [True, *[False] * room] == [one.is_dropped for one in opened]
+    assert (1, 0) == (connections.take_dropped(), connections.take_dropped())
+
+
 def test_the_oldest_idle_one_makes_room() -> None:
     """Who is in the midst of a request is dropped only when nobody else can be."""
     connections = connections_with(1)

@@ -135,3 +135,13 @@ async def test_members_that_leave_after_a_wait_was_given_up_harm_nobody() -> Non
     roster.discard("a")
 
     assert 0 == len(roster)
+
+
+def test_the_oldest_that_is_wanted_is_found() -> None:
+    """None where nobody is."""
+    roster = roster_of("b", "a", "c", "aa")
+
+    assert ("a", None) == (
+        roster.first(lambda name: name.startswith("a")),
+        roster.first(lambda name: name == "d"),
+    )

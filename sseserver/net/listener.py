@@ -1,0 +1,53 @@
+"""Where clients connect: the TCP socket, and TLS on it."""
+
+import socket
+import ssl
+from typing import Final
+
+from sseserver.config import ServerConfig
+from sseserver.errors import StartError
+
+LISTEN_BACKLOG: Final = 4096
+
+
+def bind_http_socket(server: ServerConfig) -> socket.socket:
+    """Return a listening socket on the configured address.
+
+    Raises:
+        StartError: The address is unknown or taken.
+    """
+    host, port = server.host, server.port
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise StartError(f"cannot listen on {host}:{port}: {error}") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(LISTEN_BACKLOG)
+    except OSError as error:
+        listener.close()
+        words = error.strerror or str(error)
+        raise StartError(f"cannot listen on {host}:{port}: {words}; try another --port") from error
+    listener.setblocking(False)  # noqa: FBT003 - the socket module's signature
+    return listener
+
+
+def tls_context(server: ServerConfig) -> ssl.SSLContext | None:
+    """Return the context of `server.tls_cert`; None where there is none.
+
+    Raises:
+        StartError: Certificate or key cannot be used.
+    """
+    if not server.tls_cert:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(server.tls_cert, server.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise StartError(f"cannot use the TLS certificate: {error}") from error
+    return context
