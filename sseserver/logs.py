@@ -23,34 +23,47 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from sseserver.clock import iso_timestamp
+from sseserver.events import STREAM_TOPICS
 
 MAX_DEPTH: Final = 16
 """Levels of a logged value that are shown; loops end here too."""
 
+_AT: Final = "(?: [@\uff20] | %40 )"  # the second has the full width of an ideograph
+_DOMAIN: Final = r"(?: \w[\w-]*+ [.\u3002\uff0e\uff61] )+ [^\W\d_]{2,}"
+
 # A run of what a local part is made of is taken whole whether an @ follows or not: the search
 # never starts again inside it and stays linear on hostile text. %40 is an @ inside a URL. The
-# last label of a domain has letters only, so that `{userId}-{stream}-{ms}` keeps its end.
+# last label of a domain has letters only, so that `{userId}-{stream}-{ms}` keeps its end. What
+# is quoted has 64 characters at most (RFC 5321), or each quote would be read on to the end.
 _EMAIL: Final = re.compile(
-    r"""(?: [\w.!#$*+^~-] | %(?!40) ) (?: [\w.!#$*+^~'-]++ | %(?!40) )*+
-        (?: (?P<at> @ | %40 )
-            (?: (?P<domain> (?: \w[\w-]*+\. )+ [^\W\d_]{2,} )
-              | (?= [^\W\d_] | \[ ) ) )?""",
+    rf"""(?: [\w.!#$*+^~-] | %(?!40) ) (?: [\w.!#$*+^~'-]++ | %(?!40) )*+
+         (?: (?P<at> {_AT} )
+             (?: (?P<domain> {_DOMAIN} )
+               | (?= [^\W\d_] | \[ ) ) )?
+       | " (?: [^"\\\n] | \\. ){{0,64}}? \\? " {_AT} (?P<quoted> {_DOMAIN} | (?=\[) )""",
     re.VERBOSE,
 )
 
-# Bare digits are no phone number here: order IDs, sizes and epoch seconds look the same.
-_SEPARATOR: Final = r"[-.\ \u00a0\u2010-\u2015\u202f]"
+_SEPARATOR: Final = r"[-.\ \u00a0\u2010-\u2015\u202f\u3000\uff0d\uff0e]"
+_DIVIDER: Final = rf"(?: {_SEPARATOR} | [()/\uff08\uff09\uff0f] )"
+_ZERO: Final = r"(?: 0 | (?![0-9])\d )"  # in other scripts any digit may stand for it
 _PHONE: Final = re.compile(
-    rf"""(?=[+%(0-9])  # every form begins so: most characters are done with here
-       (?: (?<![0-9A-Za-z]) (?: \+ | %2[Bb] )                      # +49 30 901820
-           [0-9] (?: (?: {_SEPARATOR} | [()/] ){{0,3}} [0-9] ){{7,14}} (?![0-9])
-         | (?<![0-9A-Za-z.]) (?: 1 {_SEPARATOR} )?                 # 415-555-2671
-           [0-9]{{3}} {_SEPARATOR} [0-9]{{3}} {_SEPARATOR} [0-9]{{4}} (?![0-9A-Za-z])
-         | \( [0-9]{{2,5}} \) {_SEPARATOR}?                        # (415) 555-2671
-           [0-9]{{3,5}} {_SEPARATOR}? [0-9]{{3,5}} (?![0-9A-Za-z])
-         | (?P<national> (?<![0-9A-Za-z.-])                        # 020 7946 0958
-           0 [0-9]{{1,4}} (?P<separator> {_SEPARATOR} | / ) [0-9]{{2,8}}
-           (?: (?P=separator) [0-9]{{2,4}} ){{0,3}} (?![0-9A-Za-z]) ) )""",
+    rf"""(?=[\d+%(\uff0b\uff08]) (?: (?<!\d) | (?=[(\uff08]) )  # most characters end here
+       (?: (?<![\dA-Za-z]) (?: [+\uff0b] | %2[Bb] )                 # +49 30 901820
+           \d (?: {_DIVIDER}{{0,3}} \d ){{7,14}} (?!\d)
+         | (?<![\dA-Za-z_.:-]) {_ZERO}{{2}} (?=(?!0)\d{{1,5}} {_DIVIDER})  # 0049 30 901820
+           \d (?: {_DIVIDER}{{0,3}} \d ){{6,14}} (?![\dA-Za-z_:])
+         | (?<![\dA-Za-z.]) (?: 1 {_SEPARATOR} )?                   # 415-555-2671
+           \d{{3}} {_SEPARATOR} \d{{3}} {_SEPARATOR} \d{{4}} (?![\dA-Za-z])
+         | [(\uff08] \d{{2,5}} [)\uff09] {_SEPARATOR}?              # (415) 555-2671
+           \d{{3,5}} {_SEPARATOR}? \d{{3,5}} (?![\dA-Za-z])
+         | (?<![\dA-Za-z.-]) (?P<area> {_ZERO} \d{{1,4}} )          # 020 7946 0958
+           (?P<separator> {_SEPARATOR} | [/\uff0f] ) \d{{2,8}}
+           (?: (?P=separator) \d{{2,4}} ){{0,3}} (?![\dA-Za-z])
+         | (?: (?<![\dA-Za-z_.:-]) | (?<=tel:) )                    # 4155552671
+           (?: \d{{10,11}} | {_ZERO}(?!0)\d{{11}} | {_ZERO}{{2}}(?!0)\d{{8,15}} )
+           (?: (?![\dA-Za-z_-] | [.:][\dA-Za-z])
+             | (?= -(?:{"|".join(STREAM_TOPICS)})[-/] ) ) )""",
     re.VERBOSE,
 )
 
@@ -64,12 +77,20 @@ _UNSAFE_IN_JSON: Final = re.compile(
 def mask(text: str) -> str:
     """Return `text` with e-mail addresses and phone numbers masked.
 
+    A phone number is one in a usual spelling and in digits of any script: international (`+49`,
+    `0049`), with separators behind an area code, or a word of bare digits: 10 or 11 of them, 12
+    behind one 0, 10 to 17 with the 00 in front. Epoch seconds and names of 10 or 11 digits in a
+    text are masked with these, for nothing tells them apart; numbers that are logged as numbers
+    stay. Digits next to a letter, `-`, `_`, `.` or `:` are no such word but part of an ID, a
+    decimal or an address, except behind `tel:`, before a full stop or colon that ends a clause,
+    and where the rest of a client ID follows (`-orders-1735819800000`).
+
     >>> mask("jane@example.com-orders-1735819800000 called from +1 415 555 2671")
     '***@***-orders-1735819800000 called from ***'
     """
-    if "@" in text or "%40" in text:
+    if "@" in text or "%40" in text or "\uff20" in text:
         text = _EMAIL.sub(_mask_email, text)
-    return _PHONE.sub(_mask_phone, text)
+    return _mask_phones(text)
 
 
 def configure(level: str, log_format: str, stream: TextIO) -> None:
@@ -207,15 +228,27 @@ def _clean_text(text: str) -> str:
 
 
 def _mask_email(match: re.Match[str]) -> str:
-    if match["domain"] is not None:
+    if match["domain"] is not None or match["quoted"]:
         return "***@***"
-    return match[0] if match["at"] is None else "***@"
+    return "***@" if match["at"] is not None or match["quoted"] is not None else match[0]
 
 
-def _mask_phone(match: re.Match[str]) -> str:
-    digits = sum(character.isdigit() for character in match["national"] or "")
-    # National numbers have 9 to 11 digits with the leading zero; a date has 8.
-    return "***" if match["national"] is None or 9 <= digits <= 11 else match[0]
+def _mask_phones(text: str) -> str:
+    pieces: list[str] = []
+    end = position = 0
+    while (match := _PHONE.search(text, position)) is not None:
+        area = match["area"] or ""
+        # National numbers have 9 to 11 digits with the leading zero; a date has 8. Those of 12
+        # have a long area code (0151), which `01.02.2026.10.30` and `010.000.000.001` do not.
+        digits = sum(map(str.isdigit, match[0])) if area else 9
+        if digits < 9:  # `10:05 415-555-2671`: another may begin behind what looks like an area
+            position = match.end("area")
+            continue
+        position = match.end()
+        if digits <= (12 if len(area) >= 4 else 11):
+            pieces += text[end : match.start()], "***"
+            end = position
+    return "".join(pieces) + text[end:] if pieces else text
 
 
 def _render_json(_: WrappedLogger, __: str, event_dict: EventDict) -> str:

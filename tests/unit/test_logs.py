@@ -5,12 +5,15 @@ import logging
 import os
 import re
 import sys
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from io import BytesIO, FileIO, StringIO, TextIOWrapper
 from ipaddress import ip_address
 from pathlib import PurePosixPath
 from typing import Any
+from uuid import UUID
 
 import pytest
 import structlog
@@ -74,8 +77,28 @@ def fail(text: str) -> None:
         "anonymous-prices-1735819800000",
         "550e8400-e29b-41d4-a716-446655440000",
         "00000000-0123-4567-8901-234567890123",
-        "1735819800",
-        "4155552671",
+        "1735819800123",
+        "415555267",
+        "415555267123",
+        "1735819800.123",
+        "4155552671.50",
+        "1.4155552671",
+        "-4155552671",
+        "0x4155552671",
+        "a4155552671",
+        "4155552671b",
+        "4155552671_1",
+        "4155552671-1",
+        "r:4155552671:1",
+        "4155552671-orders",
+        "o-4155552671-orders-1735819800000",
+        "c-0151-23456789",
+        "00123456-7890-1234-5678-901234567890",
+        "0012345678-abc123def",
+        "0049-01-02 03:04:05",
+        "01.02.2026.10.30",
+        "Zm9v-_1234567890",
+        "0151:23456789",
         "187.2",
         "1234567.8901",
         "-12345.67",
@@ -87,6 +110,8 @@ def fail(text: str) -> None:
         "nats://127.0.0.1:4222",
         "/api/stream/trading?userId=user-1&symbols=AAPL,GOOGL",
         "/run/415/555/2671",
+        '{"a":1,"@type":"b"}',
+        '"q q"@host',
         "50%40",
         "%40",
         "(12) of (345)",
@@ -116,6 +141,15 @@ def test_what_is_no_personal_data_stays(text: str) -> None:
         ("/trading?userId=jane%40example.com&x=1", "/trading?userId=***@***&x=1"),
         ("userId=jane%2Bx%40example.com", "userId=***@***"),
         ("nats://user:secret@host:4222", "nats://user:***@host:4222"),
+        ('"q q"@x.org', "***@***"),
+        ('to "q \\"q\\" q"@x.org, now', "to ***@***, now"),
+        (r"to \"q q\"@x.org", r"to \***@***"),
+        ('"j@ne"@[192.0.2.1]', "***@[192.0.2.1]"),
+        ("%22q%22%40x.org", "***@***"),
+        ('say "hi" to jane@example.com', 'say "hi" to ***@***'),
+        ("jane\uff20example.com", "***@***"),
+        ("jane\uff20example\uff0ecom", "***@***"),
+        ("jane@\u4f8b\u3048\u3002\u30c6\u30b9\u30c8", "***@***"),
     ],
 )
 def test_email_addresses_are_masked(text: str, masked: str) -> None:
@@ -150,11 +184,65 @@ def test_email_addresses_are_masked(text: str, masked: str) -> None:
         ("030/901820", "***"),
         ("01 23 45 67 89", "***"),
         ("03-1234-5678", "***"),
+        ("0049 151 12345678", "***"),
+        ("0049-151-12345678-orders-1735819800000", "***-orders-1735819800000"),
+        ("0049151 12345678", "***"),
+        ("0049 (0)151/12345678", "***"),
+        ("0049 30 901820 1735819800000", "*** 1735819800000"),
+        ("004915112345678", "***"),
+        ("0151-23456789", "***"),
+        ("0151 2345 6789", "***"),
+        ("015123456789", "***"),
+        ("4155552671", "***"),
+        ("14155552671", "***"),
+        ("1735819800", "***"),  # epoch seconds look the same
+        ("at 10:05 415-555-2671", "at 10:05 ***"),
+        ("02/01/2026 020 7946 0958", "02/01/2026 ***"),
+        ("call 4155552671.", "call ***."),
+        ("4155552671: no answer", "***: no answer"),
+        ("tel:4155552671", "tel:***"),
+        ("?userId=4155552671&x=1", "?userId=***&x=1"),
+        ("\u96fb\u8a714155552671", "\u96fb\u8a71***"),
+        ("4155552671-orders-1735819800000", "***-orders-1735819800000"),
+        ("4155552671-ai-decisions-1735819800000", "***-ai-decisions-1735819800000"),
+        ("4155552671-strategies/s-1-1735819800000", "***-strategies/s-1-1735819800000"),
+        ("+\u0664\u0669 \u0661\u0665\u0661 \u0661\u0662\u0663\u0664\u0665\u0666", "***"),
+        ("\u0660\u0661\u0665\u0661-\u0662\u0663\u0664\u0665\u0666\u0667\u0668\u0669", "***"),
+        ("\u0664\u0661\u0665\u0665\u0665\u0665\u0662\u0666\u0667\u0661", "***"),
+        ("\uff0b\uff14\uff19\uff0d\uff13\uff10\uff0d\uff19\uff10\uff11\uff18\uff12\uff10", "***"),
+        ("\uff08\uff10\uff13\uff09\uff11\uff12\uff13\uff14\u3000\uff15\uff16\uff17\uff18", "***"),
     ],
 )
 def test_phone_numbers_are_masked(text: str, masked: str) -> None:
     """A phone number goes in its usual spellings, and what stands around it stays."""
     assert masked == logs.mask(text)
+
+
+@given(
+    number=st.from_regex(r"[1-9][0-9]{9,10}|0[1-9][0-9]{8,10}|00[1-9][0-9]{7,14}", fullmatch=True),
+    zero=st.sampled_from("0\u0660\u06f0\u0966\uff10\U0001d7ce"),
+    before=st.sampled_from(["", " ", "user ", "=", "/", '"', "(", ",", "tel:", "\n"]),
+    after=st.sampled_from(["", " ", ".", ". ", ": x", ",", ")", '"', "/", "&x=1", "-orders-17"]),
+)
+def test_no_bare_phone_number_survives(number: str, zero: str, before: str, after: str) -> None:
+    """A word of as many digits as a phone number has goes, whatever script it is in."""
+    number = "".join(chr(ord(zero) + int(digit)) for digit in number)
+
+    assert f"{before}***{after}" == logs.mask(f"{before}{number}{after}")
+
+
+@given(
+    st.uuids(),
+    st.binary(min_size=12, max_size=12),
+    st.decimals(-(10**12), 10**12, places=2),
+)
+def test_no_correlation_id_and_no_decimal_is_ever_masked(
+    uuid: UUID, raw: bytes, price: Decimal
+) -> None:
+    """UUIDs, base64url with a letter in it, and numbers with a fraction stay readable."""
+    text = f"{uuid} r{urlsafe_b64encode(raw).decode()} {price}"
+
+    assert text == logs.mask(text)
 
 
 @given(
@@ -193,7 +281,11 @@ def test_no_email_address_survives(address: str, around: str) -> None:
     "text",
     [
         pytest.param(unit * (200_000 // len(unit)) + "@", id=unit)
-        for unit in ["a", "x@", "a.", "%40", "%", "1 ", "+1", "0123 ", "(", "(123) ", "0", "a@1."]
+        for unit in [
+            *["a", "x@", "a.", "%40", "%", "1 ", "+1", "0123 ", "(", "(123) ", "0", "a@1."],
+            *['"', '"a', '\\"', '"\\', '""@a.a.', '\\"@', "00", "0049 ", "0(", "tel:", "\u0660"],
+            *["\uff20", "\uff08", "0151-", "4155552671-", "4155552671 "],
+        ]
     ],
 )
 def test_masking_hostile_text_takes_linear_time(text: str) -> None:
