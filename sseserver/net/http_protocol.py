@@ -222,7 +222,7 @@ class HttpProtocol(asyncio.Protocol):
             self._send(answer)
 
     def _refuse(self, error: RequestError) -> None:
-        origin = self._header(b"origin")
+        origin = self._reader.field(b"origin")
         self._send(self._endpoints.refuse(error, self._correlation_id(), origin))
 
     def _send(self, response: Response) -> None:
@@ -288,14 +288,8 @@ class HttpProtocol(asyncio.Protocol):
         self._connections.http.discard(self)
         self._connections.wheel.cancel(self)
 
-    def _header(self, name: bytes) -> str | None:
-        head = self._reader.head
-        if head is None:
-            return None
-        return next((value.decode("latin-1") for key, value in head.headers if key == name), None)
-
     def _correlation_id(self) -> str:
-        named = self._header(b"x-correlation-id")
+        named = self._reader.field(b"x-correlation-id")
         if named is not None and is_valid_correlation_id(named):
             return named
         return self._endpoints.new_correlation_id()

@@ -5,6 +5,7 @@ stays in our buffer, so that a pipelined one is checked like the first. h11 read
 bodies are `wire.request_body`.
 """
 
+import re
 from typing import Final
 
 import h11
@@ -12,8 +13,9 @@ import h11
 from sseserver.config import ServerConfig
 from sseserver.errors import RequestError
 from sseserver.wire.request_body import ChunkedBody, RequestBody, SizedBody
-from sseserver.wire.request_head import check_head, check_head_so_far
+from sseserver.wire.request_head import check_head, check_head_so_far, field_so_far
 
+_EMPTY_LINES: Final = re.compile(rb"(?:\r\n)++")
 _END_OF_HEAD: Final = b"\r\n\r\n"
 
 
@@ -25,10 +27,11 @@ class RequestReader:
         head: Of the request under way, once it is there.
     """
 
-    __slots__ = ("_body", "_buffer", "_scanned", "_wants_continue", "h11", "head")
+    __slots__ = ("_body", "_buffer", "_passed_over", "_scanned", "_wants_continue", "h11", "head")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        self._passed_over = 0  # bytes of empty lines before the head
         self._scanned = 0
         self._body: RequestBody | None = None
         self._wants_continue = False
@@ -44,6 +47,17 @@ class RequestReader:
     def body(self) -> bytes:
         """What the body of the request holds."""
         return b"" if self._body is None else bytes(self._body.data)
+
+    def field(self, name: bytes) -> str | None:
+        """Return the first field of that name, of a head that is refused as far as it is sure.
+
+        Args:
+            name: In lower case.
+        """
+        if self.head is None:
+            return field_so_far(self._buffer, name)
+        fields = self.head.headers
+        return next((value.decode("latin-1") for key, value in fields if key == name), None)
 
     def feed(self, data: bytes) -> None:
         """Take bytes in."""
@@ -82,23 +96,25 @@ class RequestReader:
 
     def _read_head(self, limits: ServerConfig) -> bool:
         buffer = self._buffer
-        while buffer.startswith(b"\r\n"):  # RFC 9112 section 2.2
-            del buffer[:2]
+        empty = _EMPTY_LINES.match(buffer)  # RFC 9112 section 2.2
+        if empty is not None:
+            del buffer[: empty.end()]
+            self._passed_over += empty.end()
             self._scanned = 0
         end = buffer.find(_END_OF_HEAD, max(0, self._scanned - 3))
         if end < 0:
             check_head_so_far(buffer, self._scanned)
             self._scanned = len(buffer)
         size = len(buffer) if end < 0 else end + len(_END_OF_HEAD)
-        if size > limits.max_header_bytes:
+        if self._passed_over + size > limits.max_header_bytes:
             raise _too_large(buffer, limits.max_header_bytes)
         if end < 0:
             return False
         head = bytes(buffer[:size])
         check_head(head)
-        del buffer[:size]
-        self._scanned = 0
         self._parse(head, limits.max_body_bytes)
+        del buffer[:size]
+        self._passed_over = self._scanned = 0
         return True
 
     def _parse(self, head: bytes, max_body_bytes: int) -> None:
@@ -118,6 +134,7 @@ class RequestReader:
 
 
 def _too_large(buffer: bytearray, max_bytes: int) -> RequestError:
-    if 0 <= buffer.find(b"\r\n", 0, max_bytes + 2) <= max_bytes:
-        return RequestError(431, "The request head is too large", is_framing=True)
-    return RequestError(414, "The request line is too long", is_framing=True)
+    is_line_too_long = len(buffer) > max_bytes and buffer.find(b"\r\n", 0, max_bytes + 2) < 0
+    if is_line_too_long:
+        return RequestError(414, "The request line is too long", is_framing=True)
+    return RequestError(431, "The request head is too large", is_framing=True)

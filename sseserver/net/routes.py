@@ -68,12 +68,12 @@ class Routes:
         self._metrics = metrics
         self._clock = clock
         self.is_draining = False
-        self._endpoints: dict[str, tuple[Sequence[str], _Endpoint]] = {
-            "/healthz": (_READING, self._health),
-            "/readyz": (_READING, self._readiness),
-            "/metrics": (_READING, self._prometheus),
-            "/api/stream/metrics": (_READING, self._metrics_json),
-            "/api/stream/test": (("POST",), self._test),
+        self._endpoints: dict[tuple[str, ...], tuple[Sequence[str], _Endpoint]] = {
+            ("healthz",): (_READING, self._health),
+            ("readyz",): (_READING, self._readiness),
+            ("metrics",): (_READING, self._prometheus),
+            ("api", "stream", "metrics"): (_READING, self._metrics_json),
+            ("api", "stream", "test"): (("POST",), self._test),
         }
 
     def configure(self, config: Config) -> None:
@@ -127,8 +127,9 @@ class Routes:
         return secrets.token_urlsafe(_CORRELATION_BYTES)
 
     def _answer(self, request: Request) -> Response | StreamOpening:
-        stream = stream_of(request.target.path)
-        methods, endpoint = self._endpoints.get(request.target.path, (("GET",), None))
+        segments = request.target.segments
+        stream = stream_of(segments)
+        methods, endpoint = self._endpoints.get(segments, (("GET",), None))
         if stream is None and endpoint is None:
             raise RequestError(404, "No such path")
         allow = ("Allow", ", ".join((*methods, "OPTIONS")))

@@ -33,7 +33,6 @@ from sseserver.wire.client_address import attempt_key
 from sseserver.wire.cors import cors_headers
 from sseserver.wire.negotiation import accepts_event_stream, choose_encoding, is_event_source
 
-_PREFIX: Final = "/api/stream/"
 _MAX_NAME_LENGTH: Final = 128
 _BUSY_WAIT_SECONDS: Final = 5.0
 _DRAIN_WAIT_SECONDS: Final = 2.0
@@ -41,15 +40,18 @@ _DRAIN_WAIT_SECONDS: Final = 2.0
 _log = structlog.get_logger()
 
 
-def stream_of(path: str) -> str | None:
-    """Return the stream a path names (`orders`, `strategies/s-1`), or None."""
-    if not path.startswith(_PREFIX):
-        return None
-    name = path[len(_PREFIX) :]
-    if name.startswith(STRATEGY_PREFIX):
-        strategy_id = name[len(STRATEGY_PREFIX) :]
-        return name if strategy_id and "/" not in strategy_id else None
-    return name if name in STREAM_TOPICS and name != "strategies" else None
+def stream_of(segments: tuple[str, ...]) -> str | None:
+    """Return the stream that a path's segments name (`orders`, `strategies/s-1`), or None.
+
+    Whatever follows `strategies/` is the ID of a strategy, which may hold slashes itself.
+    """
+    match segments:
+        case ("api", "stream", "strategies", strategy_id) if strategy_id:
+            return f"{STRATEGY_PREFIX}{strategy_id}"
+        case ("api", "stream", name) if name in STREAM_TOPICS and name != "strategies":
+            return name
+        case _:
+            return None
 
 
 class StreamEndpoint:

@@ -37,23 +37,28 @@ _RENAMED: Final = {413: "Content Too Large", 414: "URI Too Long"}
 class Target(NamedTuple):
     """What a request asks for.
 
-    `path` and `query` are percent-decoded; `path` is `*` for `OPTIONS *`. `query` has all
-    values of each parameter in their order. `authority` is the `host[:port]` of an
-    absolute-form target: where it is not None it stands in place of `Host`, which must then
-    be ignored (RFC 9112 section 3.2.2).
+    `segments` are those of the path, what is between its slashes, each percent-decoded by
+    itself: a slash in one was sent as `%2F` and is a character of a name like any other. For
+    `OPTIONS *` there are none. `query` is decoded too and has all values of each parameter in
+    their order. `authority` is the `host[:port]` of an absolute-form target: where it is not
+    None it stands in place of `Host`, which must then be ignored (RFC 9112 section 3.2.2).
     """
 
-    path: str
+    segments: tuple[str, ...]
     query: Mapping[str, tuple[str, ...]]
     authority: str | None = None
+
+    @property
+    def path(self) -> str:
+        """Return the decoded path as people read it; it does not tell `%2F` from a slash."""
+        return "/" + "/".join(self.segments) if self.segments else "*"
 
 
 def parse_target(raw: bytes) -> Target:
     """Return the parts of a request target in origin-form, absolute-form or asterisk-form.
 
-    Dot segments are not resolved: a path that has them is one that nothing is found at. An
-    escaped slash is refused, since decoded it would move the bounds of the segments. In the
-    query `+` is a space, as forms and `URLSearchParams` write it.
+    Dot segments are not resolved: `..` is a name like any other. In the query `+` is a space,
+    as forms and `URLSearchParams` write it.
 
     Raises:
         RequestError: 400 for anything else, for a broken percent escape and for text that is
@@ -62,7 +67,7 @@ def parse_target(raw: bytes) -> Target:
     Source: RFC 9112 section 3.2; RFC 3986 section 2.1; WHATWG URL 5.1 for the query.
     """
     if raw == b"*":
-        return Target("*", {})
+        return Target((), {})
     match = _TARGET.fullmatch(raw)
     if match is None or _PRINTABLE.fullmatch(raw) is None:
         raise RequestError(400, "Malformed request target")
@@ -75,10 +80,8 @@ def parse_target(raw: bytes) -> Target:
         host = authority.decode("ascii")
         if parse_authority(host) is None:
             raise RequestError(400, "Malformed host in the request target")
-    path = path or b"/"
-    if b"%2f" in path.lower():
-        raise RequestError(400, "Escaped slash in the path")
-    return Target(_percent_decoded(path), _parse_query(query or b""), host)
+    segments = (path or b"/")[1:].split(b"/")
+    return Target(tuple(map(_percent_decoded, segments)), _parse_query(query or b""), host)
 
 
 def cookie_value(cookie_headers: Sequence[str], name: str) -> str | None:

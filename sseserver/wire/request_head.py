@@ -50,6 +50,9 @@ _FAULTS: Final = (
 _LINES: Final = re.compile(rb"(?:[^\x00\r\n]++|\r\n)*+\r?")
 """Lines that more bytes may still make a head: every one ends in CRLF, none has a NUL."""
 
+_CERTAIN_LINES: Final = re.compile(rb"[^\x00\r\n]*+\r\n(?:[^\x00\r\n]++\r\n)*+[^\x00\r\n]*+")
+"""What every reader takes for one head: up to its end, or to a NUL, lone CR or lone LF."""
+
 
 def check_head(head: bytes) -> None:
     """Let pass a complete request head that every parser reads in the same way.
@@ -101,6 +104,25 @@ def check_head_so_far(partial: bytes | bytearray, start: int) -> None:
     begin = start - 1 if partial[start - 1 : start] == b"\r" else start
     if _LINES.fullmatch(partial, begin) is None:
         raise _framing_error(_fault(partial))
+
+
+def field_so_far(partial: bytes | bytearray, name: bytes) -> str | None:
+    """Return the first field of that name in a head that is refused, None where there is none.
+
+    For the answer alone, which the page that asked can only read when its `Origin` is known.
+    A field counts when its line is whole and not folded, whatever is wrong with other lines;
+    but nothing that some reader may take for a body or for another request is looked at.
+
+    Args:
+        partial: All bytes of the head received so far, and what may follow it.
+        name: In any case.
+    """
+    lines = _CERTAIN_LINES.match(partial)
+    if lines is None:
+        return None
+    field = rb"\n(?i:%b):([^\r]*+)\r\n(?![ \t])" % re.escape(name)
+    found = re.search(field, lines[0])
+    return None if found is None else found[1].strip(b" \t").decode("latin-1")
 
 
 def _check_body_fields(fields: dict[bytes, bytes], *, is_http_1_0: bool) -> None:

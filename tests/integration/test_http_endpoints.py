@@ -106,6 +106,30 @@ async def test_a_strategy_of_another_user_does_not_exist(tmp_path: Path) -> None
     assert 404 == foreign.status
 
 
+async def test_any_name_of_a_strategy_can_be_followed(tmp_path: Path) -> None:
+    """A slash inside a name is escaped in the path, and moves no bounds of it anywhere."""
+    paths = {"a/b": "a%2Fb", "..": "%2e%2e", "50% \u00e4": "50%25%20%C3%A4"}
+    seen = {}
+    async with await daemon.start(tmp_path) as server, server.feed() as feed:
+        await feed.session("s-1", "user-1")
+        for name, path in paths.items():
+            await feed.do("strategy.put", strategyId=name, userId="user-1")
+            target = f"/api/stream/strategies/{path}"
+            async with server.stream(target, session="s-1") as stream:
+                opened = await stream.expect("connected")
+                data = {"strategyId": name, "status": "started"}
+                await feed.publish("strategy:update", data)
+                update = await stream.expect("strategy:update")
+            seen[name] = (opened.data["stream"], update.data["strategyId"])
+        moved = [
+            (await ask(server.port, f"GET {path}")).status
+            for path in ("/api/stream%2Fprices", "/api/stream/strategies%2Fa", "/%2Fhealthz")
+        ]
+
+    assert {name: (f"strategies/{name}", name) for name in paths} == seen
+    assert [404] * 3 == moved
+
+
 async def test_every_error_is_json_with_cors_and_a_correlation_id(tmp_path: Path) -> None:
     """400, 401, 403, 404, 405, 406, 413, 414, 431: the specification's body, for any origin."""
     settings = {"limits.max_symbols": 2, "server.max_header_bytes": 1024}

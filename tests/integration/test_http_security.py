@@ -27,9 +27,13 @@ async def test_listed_origins(tmp_path: Path) -> None:
         "OPTIONS /api/stream/orders",
         "GET /api/stream/orders\nCookie: session=s-1",
         "GET /%zz",
+        "GET /healthz\nA : b",
+        "GET /" + "a" * 1024,
+        "GET /healthz\nA: " + "a" * 1024,
     )
     found = {}
-    async with await daemon.start(tmp_path, {"cors.allow_origins": listed}) as server:
+    settings = {"cors.allow_origins": listed, "server.max_header_bytes": 1024}
+    async with await daemon.start(tmp_path, settings) as server:
         async with server.feed() as feed:
             await feed.session("s-1", "user-1")
         for origin in (*listed, "https://evil.example"):

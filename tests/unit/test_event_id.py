@@ -37,11 +37,20 @@ def highest(below: int) -> int:
         (SUFFIX_SPAN, "1-000000000"),
         (START + int("abc123def", 36), "1735819800000-abc123def"),
         (10**15 * SUFFIX_SPAN - 1, "999999999999999-zzzzzzzzz"),
+        (10**17 * SUFFIX_SPAN - 1, "99999999999999999-zzzzzzzzz"),
+        pytest.param(10**128 * SUFFIX_SPAN - 1, f"{'9' * 128}-zzzzzzzzz", id="128 digits"),
     ],
 )
 def test_an_id_has_one_text(value: int, text: str) -> None:
     """An integer and its text stand for each other, from the first ID to the last."""
     assert (text, value) == (format_event_id(value), parse_event_id(text))
+
+
+def test_leading_zeros_change_nothing() -> None:
+    """Milliseconds are a number: zeros before it are another way to write the same ID."""
+    assert parse_event_id("1735819800000-abc123def") == parse_event_id(
+        "0" * 100 + "1735819800000-abc123def"
+    )
 
 
 def test_digits_stand_in_their_places() -> None:
@@ -72,7 +81,8 @@ def test_digits_stand_in_their_places() -> None:
         "1-abc123de\N{ARABIC-INDIC DIGIT ONE}",
         "\N{ARABIC-INDIC DIGIT ONE}-abc123def",
         "1_0-abc123def",
-        "1000000000000000-abc123def",  # 16 digits
+        "1" + "0" * 128 + "-abc123def",
+        "0" * 128 + "1-abc123def",
         "9" * 5000 + "-abc123def",
     ],
 )

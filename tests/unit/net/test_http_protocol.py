@@ -492,6 +492,65 @@ def test_an_origin_is_told_why_its_request_was_refused() -> None:
     assert 16 == len(answer.headers["x-correlation-id"])
 
 
+APP = b"Host: localhost\r\nOrigin: https://app.example\r\nX-Correlation-ID: c-1\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET / HTTP/1.1\r\n" + APP + b"A : b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nA : b\r\n" + APP + b"\r\n", 400),
+        (b"GET /\xe4 HTTP/1.1\r\n" + APP + b"\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + APP + b"A: b\n", 400),
+        (b"GET / HTTP/1.1\r\n" + APP + b"Host: localhost\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + APP, 408),
+        (b"GET /" + b"a" * 1024 + b" HTTP/1.1\r\n" + APP + b"\r\n", 414),
+        (b"GET / HTTP/1.1\r\nA: " + b"a" * 1024 + b"\r\n" + APP + b"\r\n", 431),
+        (b"GET / HTTP/1.1\r\n" + APP + b"A: " + b"a" * 1024, 431),
+    ],
+)
+def test_a_page_can_read_why_its_head_was_refused(sent: bytes, status: int) -> None:
+    """CORS and correlation ID come from what is sure in a head that cannot be parsed."""
+    site = Site({"cors.allow_origins": ["https://app.example"], "server.max_header_bytes": 1024})
+    transport = site.connect()
+    transport.receive(HEALTH)
+    transport.take_sent()
+    transport.receive(sent)
+    site.pass_time(11)
+    answer = only(transport.take_sent())
+
+    assert (status, "close", "c-1") == (
+        answer.status,
+        answer.headers["connection"],
+        answer.headers["x-correlation-id"],
+    )
+    assert "https://app.example" == answer.headers["access-control-allow-origin"]
+    assert "true" == answer.headers["access-control-allow-credentials"]
+    assert answer.status == answer.json()["statusCode"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"Origin: https://evil.example\r\nX-Correlation-ID: a b\r\n",
+        b"Origin: https://app.example.evil.example\r\nX-Correlation-ID: a\x7f\r\n",
+        b"Origin: *\r\nX-Correlation-ID: " + b"a" * 129 + b"\r\n",
+        b"Origin: null\r\nX-Correlation-ID: a\xe4\r\n",
+        b"Origin : https://app.example\r\nX-Correlation-ID : evil\r\n",
+        b"\r\nOrigin: https://app.example\r\nX-Correlation-ID: evil\r\n",
+    ],
+)
+def test_a_refused_head_reflects_nothing_else(fields: bytes) -> None:
+    """An origin that is not listed and an ID that is not valid never come back."""
+    transport = Site({"cors.allow_origins": ["https://app.example"]}).connect()
+    transport.receive(b"GET / HTTP/1.1\r\nA : b\r\n" + fields + b"\r\n")
+    answer = only(transport.take_sent())
+
+    assert 400 == answer.status
+    assert not {name for name in answer.headers if name.startswith("access-control")}
+    assert 16 == len(answer.headers["x-correlation-id"])
+
+
 def test_a_correlation_id_is_kept() -> None:
     """A valid `X-Correlation-ID` comes back."""
     assert "c:1" == Site().ask("GET /healthz\nX-Correlation-ID: c:1").headers["x-correlation-id"]

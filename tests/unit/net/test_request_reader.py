@@ -65,6 +65,44 @@ def test_empty_lines_before_a_request_are_passed_over(empty_lines: bytes) -> Non
     assert reader.read(LIMITS)
 
 
+@pytest.mark.parametrize("size", [2, 254, 256])
+def test_empty_lines_count_towards_the_limit(size: int) -> None:
+    """As many as fill the limit are passed over; with the first byte more it is 431."""
+    whole, drip = reader_of(b"\r\n" * (size // 2) + b"G" * (256 - size)), RequestReader()
+    for _ in range(size // 2):
+        drip.feed(b"\r\n")
+        assert not drip.read(LIMITS)
+    drip.feed(b"G" * (256 - size))
+
+    for reader in (whole, drip):
+        assert not reader.read(LIMITS)
+        reader.feed(b"E")
+        with pytest.raises(RequestError) as caught:
+            reader.read(LIMITS)
+        assert (431, True) == (caught.value.status, caught.value.is_framing)
+
+
+def test_empty_lines_and_a_whole_head_share_the_limit() -> None:
+    """A head that alone would fit is refused when the lines before it take its room."""
+    assert reader_of(b"\r\n" + filled(254)).read(LIMITS)
+    assert 431 == refusal_of(b"\r\n" + filled(255))[0]
+
+
+def test_a_request_line_past_the_limit_is_414_behind_empty_lines_too() -> None:
+    """Its own length decides."""
+    assert 414 == refusal_of(b"\r\n" + b"GET /" + b"a" * 252)[0]
+    assert 431 == refusal_of(b"\r\n" + b"GET /" + b"a" * 251)[0]
+
+
+def test_every_request_has_the_whole_limit() -> None:
+    """Empty lines before one request take nothing from the next."""
+    reader = reader_of((b"\r\n" + filled(254)) * 2)
+
+    assert reader.read(LIMITS)
+    reader.next()
+    assert reader.read(LIMITS)
+
+
 def test_a_tls_hello_after_an_empty_line_is_refused() -> None:
     """The first byte of a request is looked at also when empty lines came before it."""
     reader = reader_of(b"\r")
@@ -182,6 +220,33 @@ def test_an_expectation_ends_with_its_request() -> None:
     reader.next()
 
     assert not reader.take_expectation()
+
+
+def test_a_field_is_found_in_a_head_that_was_read_and_in_one_that_was_not() -> None:
+    """The first of its name; of a refused head as far as it is sure, and never of what follows."""
+    fields = "\nX: a\nx: b"
+    read, cut, refused = (
+        reader_of(b"\r\n" + request(f"GET /a{fields}")),
+        reader_of(b"\r\n" + request(f"GET /a{fields}")[:-2]),
+        reader_of(b"\r\n" + request("GET /a\nA : b") + request(f"GET /a{fields}")),
+    )
+    assert read.read(LIMITS)
+    assert not cut.read(LIMITS)
+    with pytest.raises(RequestError):
+        refused.read(LIMITS)
+
+    assert ["a", "a", None] == [reader.field(b"x") for reader in (read, cut, refused)]
+    assert [None] * 3 == [reader.field(b"y") for reader in (read, cut, refused)]
+
+
+def test_what_h11_refuses_takes_no_field_of_what_follows() -> None:
+    """A head that was whole is still the one that is looked at when parsing it fails."""
+    reader = reader_of(request("GET /a\nX: a") + b"GET / HTTP/1.1\r\nY: b\r\n")
+    reader.h11 = h11.Connection(h11.CLIENT)
+    with pytest.raises(RequestError):
+        reader.read(LIMITS)
+
+    assert ("a", None) == (reader.field(b"x"), reader.field(b"y"))
 
 
 def test_what_has_arrived_can_be_dropped() -> None:

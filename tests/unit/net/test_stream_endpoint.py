@@ -1,19 +1,21 @@
 """Tests of `sseserver.net.stream_endpoint`."""
 
+import json
 from typing import Any
 
 import pytest
 import structlog
 
 from sseserver.errors import RequestError
-from sseserver.event_id import format_event_id
+from sseserver.event_id import SUFFIX_SPAN, format_event_id
 from sseserver.hub.subscription import StreamRequest
 from sseserver.net.exchange import Response, StreamOpening
 from sseserver.net.stream_endpoint import stream_of
 from sseserver.state.sessions import session_key
+from sseserver.wire.http_message import parse_target
 from tests.support.core import configured
 from tests.support.reference_eventsource import Dispatched, ReferenceEventSource
-from tests.unit.net.site import Site, parsed
+from tests.unit.net.site import Site, events, parsed
 
 PRICES = "/api/stream/prices"
 EVENT_SOURCE = "\nAccept: text/event-stream"
@@ -25,7 +27,7 @@ def ask(
 ) -> StreamOpening | Response | RequestError:
     """Return what a request for a stream gets."""
     request = parsed(f"GET {target}{fields}", peer)
-    stream = stream_of(request.target.path)
+    stream = stream_of(request.target.segments)
     assert stream is not None
     try:
         return site.streams.answer(request, stream, is_draining=draining)
@@ -63,19 +65,46 @@ def site_with(**settings: Any) -> Site:
         ("/api/stream/trading", "trading"),
         ("/api/stream/ai-decisions", "ai-decisions"),
         ("/api/stream/alerts", "alerts"),
-        ("/api/stream/strategies/s 1", "strategies/s 1"),
+        ("/api/stream/strategies/s%201", "strategies/s 1"),
+        ("/api/stream/strategies/a%2Fb", "strategies/a/b"),
+        ("/api/stream/strategies/%2f", "strategies//"),
+        ("/api/stream/strategies/%2e%2e", "strategies/.."),
+        ("/api/stream/strategies/..", "strategies/.."),
         ("/api/stream/strategies", None),
         ("/api/stream/strategies/", None),
         ("/api/stream/strategies/a/b", None),
+        ("/api/stream/strategies%2Fa", None),
+        ("/api/stream/strategies/../orders", None),
+        ("/api/stream%2Fprices", None),
+        ("/api%2Fstream%2Fprices", None),
+        ("/%2Fapi/stream/prices", None),
+        ("/api/stream/prices/", None),
+        ("/api/./stream/prices", None),
         ("/api/stream/metrics", None),
         ("/api/stream/ORDERS", None),
         ("/api/stream/", None),
         ("/orders", None),
+        ("*", None),
     ],
 )
 def test_a_path_names_a_stream(path: str, stream: str | None) -> None:
-    """Seven of them, exactly as the specification has them."""
-    assert stream == stream_of(path)
+    """Seven of them, exactly as the specification has them; escapes move no bounds."""
+    assert stream == stream_of(parse_target(path.encode()).segments)
+
+
+def test_any_name_of_a_strategy_opens_its_stream() -> None:
+    """A strategy whose ID holds slashes or is `..` can be followed like any other."""
+    site = site_with()
+    names = {"a/b": "a%2Fb", "/": "%2F", "..": "%2e%2e", "50% x": "50%25%20x", "%2F": "%252F"}
+    for name in names:
+        site.strategies.put(name, "user-1")
+    found = {
+        name: opened(site, f"/api/stream/strategies/{escaped}", SESSION).routes
+        for name, escaped in names.items()
+    }
+
+    assert {name: frozenset({f"strategies/{name}"}) for name in names} == found
+    assert 404 == status(site, "/api/stream/strategies/b%2Fa", SESSION)
 
 
 @pytest.mark.parametrize(
@@ -225,6 +254,19 @@ def test_the_later_of_the_last_event_ids_counts(
     found = opened(site_with(), f"/api/stream/alerts{query}", f"{SESSION}{fields}").last_event_id
 
     assert expected == (None if found is None else format_event_id(found))
+
+
+@pytest.mark.parametrize("named", ["99999999999999999-zzzzzzzzz", f"{'9' * 128}-abc123def"])
+def test_an_id_of_the_far_future_is_a_gap(named: str) -> None:
+    """However many digits: it is in the format, was never given out, and moves no clock."""
+    site = site_with()
+    before = site.hub.ids.last
+    source = events(site.ask(f"GET /api/stream/alerts?lastEventId={named}{SESSION}"))
+
+    assert ["connected", "stream:gap"] == [event.type for event in source.events]
+    gap = json.loads(source.events[1].data)
+    assert {"lastEventId": named, "reason": "unknown"} == gap
+    assert before <= site.hub.ids.last < before + 10_000 * SUFFIX_SPAN
 
 
 def test_a_malformed_last_event_id_is_logged_once() -> None:

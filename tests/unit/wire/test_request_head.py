@@ -4,7 +4,7 @@ import h11
 import pytest
 
 from sseserver.errors import RequestError
-from sseserver.wire.request_head import check_head, check_head_so_far
+from sseserver.wire.request_head import check_head, check_head_so_far, field_so_far
 
 GET = b"GET /api/stream/prices HTTP/1.1\r\nHost: localhost:8080\r\n"
 MANY = 300_000
@@ -393,3 +393,61 @@ def test_hostile_head_costs_linear_time(head: bytes) -> None:
     """A head made to be searched again and again is read once: quadratic would take hours."""
     with pytest.raises(RequestError):
         check_head(head)
+
+
+ORIGIN = b"Origin: https://app.example\r\n"
+
+
+@pytest.mark.parametrize(
+    "partial",
+    [
+        pytest.param(GET + ORIGIN, id="not yet whole"),
+        pytest.param(GET + ORIGIN + b"\r\n", id="whole"),
+        pytest.param(GET + b"ORIGIN:https://app.example \t\r\nA", id="another spelling"),
+        pytest.param(b"GET /\xe4 a HTTP/9\r\n" + ORIGIN, id="behind a bad request line"),
+        pytest.param(GET + b"A : b\r\n: c\r\n d\r\n" + ORIGIN, id="behind bad lines"),
+        pytest.param(GET + ORIGIN + b"Origin: https://b.example\r\n", id="the first of two"),
+        pytest.param(GET + ORIGIN + b"A: b\nC: d\r\n\r\n", id="before a lone LF"),
+        pytest.param(GET + ORIGIN + b"A: \x00\r\n\r\n", id="before a NUL"),
+    ],
+)
+def test_a_field_of_a_refused_head_is_found(partial: bytes) -> None:
+    """A whole line of the right form counts, whatever is wrong with others."""
+    assert "https://app.example" == field_so_far(bytearray(partial), b"origin")
+
+
+@pytest.mark.parametrize(
+    "partial",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(ORIGIN, id="where the request line should be"),
+        pytest.param(GET, id="not there"),
+        pytest.param(GET + ORIGIN[:-2], id="cut short"),
+        pytest.param(GET + ORIGIN[:-1], id="cut before its LF"),
+        pytest.param(GET + b"Origin : a\r\n", id="white space before the colon"),
+        pytest.param(GET + b" Origin: a\r\n", id="folded"),
+        pytest.param(GET + ORIGIN + b" a\r\n", id="continued"),
+        pytest.param(GET + ORIGIN + b"\ta", id="being continued"),
+        pytest.param(GET + b"X-Origin: a\r\nOrigin-X: a\r\nOriginX: a\r\n", id="other names"),
+        pytest.param(GET + b"A: Origin: a\r\n", id="inside a value"),
+        pytest.param(POST + b"\r\n" + ORIGIN, id="in a body"),
+        pytest.param(POST + b"\r\n" + GET + ORIGIN, id="of another request"),
+        pytest.param(POST + b"A: b\n\nPOST / HTTP/1.1\r\n" + ORIGIN, id="behind a lone LF"),
+        pytest.param(POST + b"A: b\n" + ORIGIN, id="right behind a lone LF"),
+        pytest.param(POST + b"A: b\r\r" + ORIGIN, id="behind a lone CR"),
+        pytest.param(POST + b"A: \x00\r\n" + ORIGIN, id="behind a NUL"),
+        pytest.param(GET + ORIGIN.replace(b"\r\n", b"\n") + b"A: b\r\n", id="ends in a lone LF"),
+        pytest.param(b"GET / HTTP/1.1\nA: b\r\n" + ORIGIN, id="behind a bare request line"),
+    ],
+)
+def test_nothing_uncertain_is_taken_for_a_field(partial: bytes) -> None:
+    """What some reader may see as part of something else, or as something else, is nothing."""
+    assert field_so_far(partial, b"origin") is None
+
+
+@pytest.mark.parametrize(
+    "piece", [b"\r\nOrigin:", b"\r\nOrigin: a", b"Origin:", b"a\r\n ", b"\r\n"]
+)
+def test_looking_for_a_field_costs_linear_time(piece: bytes) -> None:
+    """Bytes made to be searched again and again are read once: quadratic would take hours."""
+    assert field_so_far(b"GET / HTTP/1.1" + piece * MANY, b"x-none") is None
