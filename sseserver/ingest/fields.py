@@ -62,19 +62,22 @@ Number: TypeAlias = (
 )
 """A JSON number or a plain decimal string, of either sign."""
 
-Price: TypeAlias = (
+Price: TypeAlias = Number
+"""A price may be negative: power at noon, spreads, oil in April 2020."""
+
+Volume: TypeAlias = (
     Annotated[int, Meta(ge=0, le=MAX_NUMBER)]
     | Annotated[float, Meta(ge=0, le=MAX_NUMBER)]
     | Annotated[str, Meta(max_length=MAX_NUMBER_LENGTH, pattern=_NOT_NEGATIVE)]
 )
-"""A number that is not negative."""
+"""How much was traded or filled so far: a number that is not negative."""
 
 Size: TypeAlias = (
     Annotated[int, Meta(gt=0, le=MAX_NUMBER)]
     | Annotated[float, Meta(gt=0, le=MAX_NUMBER)]
     | Annotated[str, Meta(max_length=MAX_NUMBER_LENGTH, pattern=_POSITIVE)]
 )
-"""A number above 0."""
+"""How much is bought or sold: a number above 0."""
 
 Confidence: TypeAlias = Annotated[int, Meta(ge=0, le=1)] | Annotated[float, Meta(ge=0, le=1)]
 

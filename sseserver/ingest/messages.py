@@ -6,7 +6,8 @@ nulls, or it is wrong and the feed is told where. Both ways validate with the sa
 
 What the contract leaves open: `null` in an optional field means that it was left out (not in
 `details`, which is any JSON value); of duplicate keys the last counts; unknown fields beside
-`data` are ignored, inside it they pass through.
+`data` are ignored, inside it they pass through. Those that only the snapshot of the topic has
+(`_SNAPSHOT_FIELDS`) are left out, as internal ones are: an order must not pose as all orders.
 
 Source: contract section 3.
 """
@@ -20,20 +21,9 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from sseserver.errors import FeedError, FeedErrorCode
-from sseserver.events import EVENT_TYPES, JsonObject
+from sseserver.events import EVENT_TYPES, JsonObject, Topic
 from sseserver.ingest.fields import Name, Reference
-from sseserver.ingest.operations import (
-    Operation,
-    OperationMessage,
-    OrdersPut,
-    Ping,
-    PositionsPut,
-    SessionDelete,
-    SessionPut,
-    StrategyDelete,
-    StrategyPut,
-    operation_message,
-)
+from sseserver.ingest.operations import Operation, OperationMessage, operation_message
 from sseserver.ingest.payloads import (
     AgentStatus,
     AiDecision,
@@ -47,36 +37,21 @@ from sseserver.ingest.payloads import (
 )
 from sseserver.ingest.validation import convert, known_part, read_object, shape_of
 
-__all__ = (  # what a line may become; the pipeline needs no other module
-    "Message",
-    "OrdersPut",
-    "Ping",
-    "PositionsPut",
-    "Publish",
-    "PublishAgentStatus",
-    "PublishAiDecision",
-    "PublishAlertNew",
-    "PublishMessage",
-    "PublishOrderFill",
-    "PublishOrderUpdate",
-    "PublishPositionUpdate",
-    "PublishPriceUpdate",
-    "PublishStrategyUpdate",
-    "PublishTradeNew",
-    "SessionDelete",
-    "SessionPut",
-    "StrategyDelete",
-    "StrategyPut",
-    "data_object",
-    "decode",
-)
-
 if TYPE_CHECKING:
     _Extra: TypeAlias = JsonObject | None
 else:
     _Extra = None  # for msgspec: a field `extra` on the line is as unknown as any other
 
 _ENVELOPE: Final = ("ref", "userId", "data", "correlationId")
+
+_SNAPSHOT_FIELDS: Final[Mapping[Topic, tuple[str, ...]]] = {
+    Topic.ORDERS: ("snapshot", "orders"),
+    Topic.POSITIONS: ("snapshot",),
+    Topic.PRICES: ("initializing", "prices"),
+}
+"""What only the snapshot of a topic has (contract section 4, step 4); no event of the topic
+passes it through. `positions` and `totalValue` are in every `position:update`: those of a feed
+pass into the entry of the position, where they stand for nothing."""
 
 
 class Publish(Struct, kw_only=True, forbid_unknown_fields=True, gc=False, tag_field="type"):
@@ -256,6 +231,8 @@ def _publish_message(given: JsonObject) -> PublishMessage:
     data = envelope.get("data")
     if not isinstance(data, dict):
         return convert(envelope, shape)
+    for name in _SNAPSHOT_FIELDS.get(EVENT_TYPES[shape.event_type].topic, ()):
+        data.pop(name, None)
     known = known_part(data, shape.__annotations__["data"])
     message = convert(envelope | {"data": known}, shape)
     if len(known) < len(data):

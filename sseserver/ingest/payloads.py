@@ -6,6 +6,8 @@ again when a struct is encoded. `timestamp` comes last everywhere, as in the spe
 Structs refuse unknown fields, so that the one decode of the usual line also tells that it holds
 nothing else. The garbage collector need not look at them: what was decoded from JSON is a tree.
 
+Prices may be negative (`Price`); what is ordered, filled or traded may not (`Size`, `Volume`).
+
 Source: contract section 3.
 """
 
@@ -28,6 +30,7 @@ from sseserver.ingest.fields import (
     Text,
     UncheckedName,
     UncheckedTimestamp,
+    Volume,
     check_name,
     check_timestamp,
 )
@@ -51,7 +54,7 @@ class OrderUpdate(Payload):
     side: Side
     qty: Size
     status: Name
-    filledQty: Price | UnsetType = UNSET
+    filledQty: Volume | UnsetType = UNSET
     filledAvgPrice: Price | UnsetType = UNSET
     limitPrice: Price | UnsetType = UNSET
     reason: Text | UnsetType = UNSET
@@ -61,7 +64,7 @@ class OrderFill(Payload):
     """`order:fill`; `filledQty` is cumulative."""
 
     orderId: Name
-    filledQty: Price
+    filledQty: Volume
     filledAvgPrice: Price
     symbol: Name | UnsetType = UNSET
     side: Side | UnsetType = UNSET
@@ -111,7 +114,7 @@ class PriceUpdate(Payload):
     price: Price
     bid: Price | UnsetType = UNSET
     ask: Price | UnsetType = UNSET
-    volume: Price | UnsetType = UNSET
+    volume: Volume | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         check_name("symbol", self.symbol)

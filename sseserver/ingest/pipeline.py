@@ -5,41 +5,29 @@ concerns (contract section 3). A line that is refused changes nothing.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol, assert_never
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 from msgspec import UNSET
 
 from sseserver.clock import Clock, iso_timestamp
-from sseserver.errors import CloseReason, FeedError, FeedErrorCode
+from sseserver.errors import FeedError, FeedErrorCode
 from sseserver.event_id import format_event_id
 from sseserver.events import EVENT_TYPES, Event, JsonObject, Quote, Topic
 from sseserver.hub.hub import Hub
 from sseserver.ingest import messages
+from sseserver.ingest.effects import Effects
 from sseserver.ingest.messages import (
     Message,
-    OrdersPut,
-    Ping,
-    PositionsPut,
     Publish,
     PublishAgentStatus,
     PublishMessage,
     PublishPriceUpdate,
     PublishStrategyUpdate,
-    SessionDelete,
-    SessionPut,
-    StrategyDelete,
-    StrategyPut,
 )
-from sseserver.ingest.operations import OperationMessage
 from sseserver.ingest.redaction import Redactor
 from sseserver.state.projection import Projection
-from sseserver.state.sessions import (
-    SessionChange,
-    Sessions,
-    StrategyOwners,
-    session_key,
-)
+from sseserver.state.sessions import Sessions, StrategyOwners
 from sseserver.wire.ndjson import encode_error, encode_ok
 from sseserver.wire.sse_frame import encode_json
 
@@ -83,8 +71,8 @@ class Pipeline:
     ) -> None:
         self._hub = hub
         self._projection = projection
-        self._sessions = sessions
         self._strategies = strategies
+        self._effects = Effects(hub, projection, sessions, strategies, clock)
         self._backplane = backplane
         self._clock = clock
         self._timestamp_ms = 0
@@ -137,31 +125,8 @@ class Pipeline:
             return self._publish_status(message, received)
         if isinstance(message, Publish):
             return self._publish(message, received)
-        self._operate(message)
+        self._effects.apply(message, self.redactor.redact)
         return None
-
-    def _operate(self, message: OperationMessage) -> None:
-        match message:
-            case SessionPut():
-                self._put_session(message)
-            case SessionDelete():
-                key = session_key(message.sessionId)
-                self._sessions.delete(key)
-                self._hub.streams.end_session(key)
-            case StrategyPut():
-                previous = self._strategies.put(message.strategyId, message.userId)
-                if previous not in (None, message.userId):
-                    self._end_strategy(message.strategyId, previous)
-            case StrategyDelete():
-                self._end_strategy(message.strategyId, self._strategies.delete(message.strategyId))
-            case OrdersPut():
-                self._put_orders(message)
-            case PositionsPut():
-                self._put_positions(message)
-            case Ping():
-                pass
-            case _:
-                assert_never(message)
 
     def _publish(self, message: PublishMessage, received: float) -> int:
         """Publish a fact: into the state, the user's replay buffer, and to its connections."""
@@ -244,17 +209,10 @@ class Pipeline:
 
     def _completed(self, message: PublishMessage, wall_ms: int) -> JsonObject:
         """Return the payload redacted, with a timestamp."""
-        data = self._redacted(messages.data_object(message), "$.data")
+        data = self.redactor.redact(messages.data_object(message), "$.data")
         if "timestamp" not in data:
             data["timestamp"] = self._timestamp_of(wall_ms)
         return data
-
-    def _redacted(self, value: JsonObject, path: str) -> JsonObject:
-        try:
-            return self.redactor.redact(value)
-        except FeedError as error:
-            error.path = path
-            raise
 
     def _timestamp_of(self, wall_ms: int) -> str:
         if wall_ms != self._timestamp_ms:
@@ -311,42 +269,3 @@ class Pipeline:
                 FeedErrorCode.NOT_ALLOWED, "The strategy belongs to another user", path="$.userId"
             )
         return owner
-
-    def _put_session(self, message: SessionPut) -> None:
-        key = session_key(message.sessionId)
-        change = self._sessions.put(
-            key, message.userId, message.role, message.expires_at_ms, self._clock.wall_ms()
-        )
-        match change:
-            case SessionChange.ENDED | SessionChange.NEW:
-                # A new one may find streams of one that expired or was evicted a moment ago and
-                # that have not been looked at since: they must not live on under another user.
-                self._hub.streams.end_session(key)
-            case SessionChange.RENEWED:
-                for subscription in self._hub.streams.of_session(key):
-                    subscription.sink.rearm()
-            case _:
-                assert_never(change)
-
-    def _end_strategy(self, strategy_id: str, owner: str | None) -> None:
-        user = None if owner is None else self._hub.users.get(owner)
-        if user is not None:
-            route = f"{Topic.STRATEGIES}/{strategy_id}"
-            self._hub.streams.end_route(user, route, CloseReason.STRATEGY_GONE)
-
-    def _put_orders(self, message: OrdersPut) -> None:
-        orders = [self._redacted(order, "$.orders") for order in message.orders]
-        self._projection.put_orders(message.userId, orders)
-        if message.notify:
-            timestamp = iso_timestamp(self._clock.wall_ms())
-            snapshot = self._projection.orders_snapshot(message.userId, timestamp)
-            self._hub.push_state(message.userId, Topic.ORDERS, "order:update", snapshot)
-
-    def _put_positions(self, message: PositionsPut) -> None:
-        positions = [self._redacted(position, "$.positions") for position in message.positions]
-        event_id = self._hub.ids.next(self._clock.wall_ms())
-        self._projection.put_positions(message.userId, positions, event_id)
-        if message.notify:
-            timestamp = iso_timestamp(self._clock.wall_ms())
-            snapshot = self._projection.positions_snapshot(message.userId, timestamp)
-            self._hub.push_state(message.userId, Topic.POSITIONS, "position:update", snapshot)

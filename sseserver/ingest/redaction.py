@@ -45,14 +45,22 @@ class Redactor:
         self._internal_prefixes = tuple(internal_prefixes)
         self._verdicts: dict[str, _Verdict] = {}
 
-    def redact(self, value: JsonObject) -> JsonObject:
+    def redact(self, value: JsonObject, path: str = "$") -> JsonObject:
         """Return a copy of `value` without secrets and internal fields, at any depth.
+
+        Args:
+            value: The object.
+            path: Where it stands in the line.
 
         Raises:
             FeedError: `invalid_message`, objects and lists are nested in more than
                 `MAX_LEVELS` levels.
         """
-        redacted: JsonObject = self._redact_container(value, 1)
+        try:
+            redacted: JsonObject = self._redact_container(value, 1)
+        except FeedError as error:
+            error.path = path
+            raise
         return redacted
 
     def is_secret(self, key: str) -> bool:

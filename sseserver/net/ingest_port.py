@@ -8,11 +8,10 @@ design section 6).
 """
 
 import asyncio
-import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import structlog
 
@@ -21,7 +20,11 @@ from sseserver.errors import FeedError, FeedErrorCode
 from sseserver.ingest.pipeline import Pipeline
 from sseserver.net.ingest_socket import CredentialSocket, peer_uid
 from sseserver.net.roster import Roster
+from sseserver.net.unread_bytes import second_descriptor, take_unread
 from sseserver.wire.ndjson import LineSplitter, encode_error
+
+if TYPE_CHECKING:
+    import socket
 
 SLICE_SECONDS: Final = 0.004
 """Time that ingest may take of one loop turn."""
@@ -36,9 +39,6 @@ _CLOCK_COST: Final = 16_384
 _LINE_COST: Final = 256
 """The clock is looked at after so many bytes, a line counting as some more: every 40 lines of
 the usual size (0.2 ms), and after each one of many KiB."""
-
-_MAX_LEFT_BYTES: Final = 1 << 20
-_LEFT_PIECE_BYTES: Final = 65_536
 
 _log = structlog.get_logger()
 
@@ -163,7 +163,7 @@ class Feed(asyncio.Protocol):
         if self._port.is_finished:  # accepted while the listener was being closed
             self._close()
         elif self._check_user():
-            self._spare = _duplicate(sock)
+            self._spare = second_descriptor(sock)
             _log.info("feed_connected", uid=self._uid)
 
     def configure(self) -> None:
@@ -201,7 +201,7 @@ class Feed(asyncio.Protocol):
         One that closes without reading an answer breaks the connection at the next answer,
         with lines in the socket that nobody has read yet. They are no worse than the others.
         """
-        left = b"" if self._spare is None else _read_left(self._spare)
+        left = b"" if self._spare is None else take_unread(self._spare)
         is_ended, self._is_ended = self._is_ended, True
         self._is_blocked = False
         self._port.feeds.discard(self)
@@ -301,28 +301,3 @@ class Feed(asyncio.Protocol):
             asyncio.get_running_loop().call_later(LINGER_SECONDS, self._end_linger)
         else:
             self._transport.close()
-
-
-def _duplicate(sock: socket.socket | None) -> socket.socket | None:
-    """Return a second descriptor of a connection; None where there is none to spare."""
-    if sock is None:
-        return None
-    try:
-        return socket.fromfd(sock.fileno(), socket.AF_UNIX, socket.SOCK_STREAM)
-    except OSError:
-        return None
-
-
-def _read_left(spare: socket.socket) -> bytes:
-    """Return what lies in a lost connection's socket, and close it."""
-    pieces = []
-    size = 0
-    with spare:
-        spare.setblocking(False)  # noqa: FBT003 - the socket module's signature
-        try:
-            while size < _MAX_LEFT_BYTES and (piece := spare.recv(_LEFT_PIECE_BYTES)):
-                pieces.append(piece)
-                size += len(piece)
-        except OSError:
-            pass
-    return b"".join(pieces)

@@ -63,12 +63,13 @@ class Sessions:
         max_sessions: The limit.
     """
 
-    __slots__ = ("_evictions", "_expiries", "_max_sessions", "_sessions")
+    __slots__ = ("_evicted", "_evictions", "_expiries", "_max_sessions", "_sessions")
 
     def __init__(self, max_sessions: int) -> None:
         self._max_sessions = max_sessions
         self._sessions: OrderedDict[bytes, Session] = OrderedDict()  # last put at the end
         self._expiries: list[tuple[int, bytes]] = []
+        self._evicted: list[bytes] = []
         self._evictions = 0
 
     @property
@@ -109,6 +110,14 @@ class Sessions:
             return None
         return session
 
+    def take_evicted(self) -> list[bytes]:
+        """Return the keys of valid sessions that went past the limit; their streams must end.
+
+        To be called after every `put`, so that they do not heap up.
+        """
+        evicted, self._evicted = self._evicted, []
+        return evicted
+
     def take_evictions(self) -> int:
         """Return how many valid sessions went past the limit since the last call."""
         evictions, self._evictions = self._evictions, 0
@@ -137,7 +146,8 @@ class Sessions:
     def _make_room(self, now_ms: int) -> None:
         while len(self._sessions) >= self._max_sessions:
             if not self._drop_expired(now_ms):
-                self._sessions.popitem(last=False)
+                key, _ = self._sessions.popitem(last=False)
+                self._evicted.append(key)
                 self._evictions += 1
 
     def _drop_expired(self, now_ms: int) -> bool:
@@ -162,11 +172,12 @@ class StrategyOwners:
         max_strategies: Past it the strategy goes that was put longest ago.
     """
 
-    __slots__ = ("_evictions", "_max_strategies", "_owners")
+    __slots__ = ("_evicted", "_evictions", "_max_strategies", "_owners")
 
     def __init__(self, max_strategies: int) -> None:
         self._max_strategies = max_strategies
         self._owners: OrderedDict[str, str] = OrderedDict()  # last put at the end
+        self._evicted: list[tuple[str, str]] = []
         self._evictions = 0
 
     @property
@@ -179,7 +190,7 @@ class StrategyOwners:
         previous = self._owners.pop(strategy_id, None)
         self._owners[strategy_id] = user_id
         if len(self._owners) > self._max_strategies:
-            self._owners.popitem(last=False)
+            self._evicted.append(self._owners.popitem(last=False))
             self._evictions += 1
         return previous
 
@@ -190,6 +201,14 @@ class StrategyOwners:
     def owner(self, strategy_id: str) -> str | None:
         """Return the user a strategy belongs to, None where it is not known."""
         return self._owners.get(strategy_id)
+
+    def take_evicted(self) -> list[tuple[str, str]]:
+        """Return strategies that went past the limit, with their owners; their streams must end.
+
+        To be called after every `put`, so that they do not heap up.
+        """
+        evicted, self._evicted = self._evicted, []
+        return evicted
 
     def take_evictions(self) -> int:
         """Return how many strategies went past the limit since the last call."""

@@ -262,6 +262,36 @@ async def test_unknown_fields_pass_redacted(tmp_path: Path) -> None:
     assert ("k-1" in logged, "p-1" in logged) == (False, False)
 
 
+async def test_no_event_poses_as_a_snapshot(tmp_path: Path) -> None:
+    """What only a snapshot has, a feed's event does not: a page always knows the two apart."""
+    posing = {
+        "snapshot": True,
+        "orders": [],
+        "positions": [],
+        "totalValue": 0,
+        "initializing": True,
+        "prices": [],
+    }
+    types = ["order:update", "order:fill", "trade:new", "position:update", "price:update"]
+    async with (
+        started(tmp_path) as (server, feed),
+        everything_open(server, "user-1") as streams,
+    ):
+        for event_type in types:
+            await feed.publish(
+                event_type, {**REQUIRED[event_type], **posing}, **user_of(event_type)
+            )
+        arrived = await until_marked(server, streams)
+    events = {event.type: event.data for event in arrived["trading"] + arrived["prices"]}
+
+    assert list(events) == types
+    for event_type in ("order:update", "order:fill", "trade:new"):
+        assert events[event_type].keys() & {"snapshot", "orders"} == set()
+    assert events["position:update"].keys() == {"positions", "totalValue", "timestamp"}
+    assert [item["symbol"] for item in events["position:update"]["positions"]] == ["AAPL"]
+    assert events["price:update"].keys() & {"initializing", "prices"} == set()
+
+
 async def test_a_required_field_that_is_missing_is_named(tmp_path: Path) -> None:
     """Without it, or with null, the line is `invalid_message` with the field's path."""
     expected = []
@@ -322,7 +352,9 @@ async def test_a_field_of_the_wrong_kind_is_named(tmp_path: Path) -> None:
         ("strategy:update", "confidence", -0.01),
         ("order:update", "qty", 0),
         ("order:update", "qty", -1),
-        ("price:update", "price", -0.01),
+        ("order:update", "filledQty", -1),
+        ("order:fill", "filledQty", "-1"),
+        ("price:update", "volume", -0.01),
         ("price:update", "price", "1e5"),
         ("price:update", "price", "NaN"),
         ("price:update", "price", ""),
@@ -400,6 +432,48 @@ async def test_numbers_may_be_decimal_strings(tmp_path: Path) -> None:
     assert (other["quantity"], other["entryPrice"], other["currentPrice"]) == ("0.1", "0.2", "0.3")
     assert one["unrealizedPnL"] == other["unrealizedPnL"] == 0.01
     assert snapshot["totalValue"] == 0.06
+
+
+async def test_prices_may_be_negative(tmp_path: Path) -> None:
+    """As oil in April 2020: prices of every kind keep their sign, and so does what they make."""
+    quote = {"symbol": "CL", "price": -37.63, "bid": "-37.70", "ask": -37.5}
+    order = {**REQUIRED["order:update"], "limitPrice": "-30.00", "filledAvgPrice": -31}
+    fill = {**REQUIRED["order:fill"], "filledAvgPrice": "-37.63"}
+    trade = {**REQUIRED["trade:new"], "price": -37.63}
+    held = {"symbol": "CL", "quantity": 2, "entryPrice": "-5.00", "currentPrice": -4}
+    async with started(tmp_path) as (server, feed):
+        async with everything_open(server, "user-1") as streams:
+            await feed.publish("order:update", order, userId="user-1")
+            await feed.publish("order:fill", fill, userId="user-1")
+            await feed.publish("trade:new", trade, userId="user-1")
+            await feed.publish("position:update", held, userId="user-1")
+            await feed.publish("price:update", quote)
+            closed = {"symbol": "CL", "quantity": 1, "exitPrice": "-37.63"}
+            await feed.publish("position:update", closed, userId="user-1")
+            arrived = await until_marked(server, streams)
+        async with server.stream("/api/stream/positions?replay=0", session="user-1") as stream:
+            await stream.expect("connected")
+            snapshot = (await stream.expect("position:update")).data
+
+    for event, sent in zip(arrived["orders"], [order, fill, trade], strict=True):
+        assert event.data.items() >= sent.items()
+    (price,) = arrived["prices"]
+    assert price.data.items() >= quote.items()
+    items = [event.data["positions"][0] for event in arrived["positions"]]
+    assert arrived["positions"][0].data["totalValue"] == -8.0
+    assert [item["realizedPnL"] for item in items if "realizedPnL" in item] == [-32.63]
+    assert (snapshot["totalValue"], snapshot["positions"]) == (
+        -37.63,
+        [
+            {
+                "symbol": "CL",
+                "quantity": "1",
+                "entryPrice": "-5.00",
+                "currentPrice": "-37.63",
+                "unrealizedPnL": -32.63,
+            }
+        ],
+    )
 
 
 async def test_a_user_on_a_broadcast_is_refused(tmp_path: Path) -> None:

@@ -261,6 +261,29 @@ async def test_a_strategy_can_change_hands(tmp_path: Path) -> None:
     assert (rest, received.id, refused) == (([], True), event_id, 404)
 
 
+async def test_who_makes_room_is_told_at_once(tmp_path: Path) -> None:
+    """A strategy or a session that goes past its limit ends its streams, as a delete does."""
+    settings = {"limits.max_strategies": 1, "limits.max_sessions": 1}
+    async with await daemon.start(tmp_path, settings) as server, server.feed() as feed:
+        await feed.session("k", "user-1")
+        await feed.do("strategy.put", strategyId="s-1", userId="user-1")
+        async with (
+            server.stream("/api/stream/strategies/s-1", session="k") as strategy,
+            server.stream("/api/stream/alerts", session="k") as alerts,
+        ):
+            await strategy.expect("connected")
+            await alerts.expect("connected")
+            await feed.do("strategy.put", strategyId="s-2", userId="user-2")
+            endings = [await ending(strategy)]
+            still_there = await feed.publish("alert:new", ALERT, userId="user-1")
+            received = await alerts.expect("alert:new")
+            await feed.session("newer", "user-2")
+            endings.append(await ending(alerts))
+
+    assert endings == [([], True), (["session:expired"], True)]
+    assert received.id == still_there
+
+
 # ---- state from elsewhere ---------------------------------------------------------------
 
 

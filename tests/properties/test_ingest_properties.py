@@ -90,7 +90,7 @@ bad_lines = st.one_of(
             b"x" * (MAX_LINE_BYTES + 1),
             b'{"op":"dance"}',
             b'{"ref":2,"type":"alert:new","userId":"user-1","data":{}}',
-            b'{"ref":2,"type":"price:update","data":{"symbol":"A","price":-1}}',
+            b'{"ref":2,"type":"price:update","data":{"symbol":"A","price":[1]}}',
             user_line("position:update", "user-1", {"symbol": "B", "quantity": 1}),
             b'{"op":"session.put","sessionId":"k-1","userId":"user-1","role":"root"}',
         ]

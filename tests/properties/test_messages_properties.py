@@ -125,14 +125,16 @@ def test_a_payload_is_what_the_feed_gave(fields: JsonObject) -> None:
 @given(st.text("0123456789.+-eE_ \n\u0661inf", max_size=42))
 @example("1000000000000000.0")
 @example("1000000000000000.1")
+@example("-1000000000000000.0")
+@example("-1000000000000000.1")
 def test_a_decimal_string_is_a_plain_number_in_range(text: str) -> None:
-    """A price string is taken exactly when it is a plain decimal from 0 to 1e15."""
-    is_plain = re.fullmatch(r"\+?[0-9]*\.?[0-9]*", text) is not None
+    """A price string is taken exactly when it is a plain decimal from -1e15 to 1e15."""
+    is_plain = re.fullmatch(r"[+-]?[0-9]*\.?[0-9]*", text) is not None
     try:
         value = Decimal(text)
     except InvalidOperation:
         value = Decimal("NaN")
-    is_in_range = value.is_finite() and value <= 10**15
+    is_in_range = value.is_finite() and abs(value) <= 10**15
     is_price = is_plain and is_in_range and len(text) <= 40
 
     message = outcome(msgspec.json.decode(price_line(price=text)))
@@ -142,10 +144,10 @@ def test_a_decimal_string_is_a_plain_number_in_range(text: str) -> None:
 
 @given(st.floats(allow_nan=False, allow_infinity=False) | st.integers())
 def test_a_json_number_is_in_range(number: float) -> None:
-    """A price number is taken exactly when it is from 0 to 1e15."""
+    """A price number is taken exactly when it is from -1e15 to 1e15."""
     message = outcome(msgspec.json.decode(price_line(price=number)))
 
-    assert isinstance(message, Publish) == (0 <= number <= 10**15)
+    assert isinstance(message, Publish) == (abs(number) <= 10**15)
     assert not isinstance(message, Publish) or math.isfinite(number)
 
 

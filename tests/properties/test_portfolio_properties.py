@@ -40,7 +40,7 @@ def numbers(smallest: int) -> st.SearchStrategy[Number]:
 
 
 QUANTITIES = numbers(-LARGEST)
-PRICES = numbers(0)
+PRICES = numbers(-LARGEST)
 
 
 def exact(number: Number) -> Fraction:
@@ -220,12 +220,12 @@ def test_text_keeps_every_digit(number: str) -> None:
 
 
 @given(
-    entry=st.integers(0, 10**6),
+    entry=st.integers(-(10**6), 10**6),
     opened=st.integers(-1000, 1000).filter(bool),
     closes=st.lists(
-        st.tuples(st.fractions(0, 1, max_denominator=10), st.integers(0, 10**6)), max_size=5
+        st.tuples(st.fractions(0, 1, max_denominator=10), st.integers(-(10**6), 10**6)), max_size=5
     ),
-    last=st.integers(0, 10**6),
+    last=st.integers(-(10**6), 10**6),
 )
 def test_what_leaves_and_what_stays_is_everything(
     entry: int, opened: int, closes: list[tuple[Fraction, int]], last: int

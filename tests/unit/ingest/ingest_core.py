@@ -8,7 +8,7 @@ from sseserver.events import Event
 from sseserver.ingest.pipeline import Backplane, Pipeline
 from sseserver.ingest.redaction import Redactor
 from sseserver.state.sessions import Sessions, StrategyOwners
-from tests.support.core import Core
+from tests.support.core import Core, request_for
 from tests.support.fake_connection import FakeConnection
 
 RECEIVED = 1000.0
@@ -87,3 +87,16 @@ class SlowBackplane:
 def received(connection: FakeConnection) -> list[tuple[str, Any]]:
     """Return type and payload of every event that a connection has taken."""
     return [(event.type, json.loads(event.data)) for event in connection.source().events]
+
+
+def live(core: IngestCore, stream: str, **options: Any) -> FakeConnection:
+    """Return an open stream of user-1 that has taken its opening."""
+    connection = core.connect(request_for(stream, **options))
+    core.hub.flush()
+    return connection
+
+
+def news(core: IngestCore, connection: FakeConnection, known: int) -> list[tuple[str, Any]]:
+    """Return what a connection receives beyond its first `known` events."""
+    core.hub.flush()
+    return received(connection)[known:]

@@ -13,6 +13,7 @@ from sseserver.ingest.fields import (
     Number,
     Price,
     Size,
+    Volume,
     check_name,
     check_timestamp,
 )
@@ -46,7 +47,7 @@ def fits(value: object, shape: object) -> bool:
 def test_plain_decimals(text: str) -> None:
     """A decimal string has digits, a point at most, and a sign at most."""
     assert fits(text, Number)
-    assert fits(text, Price)
+    assert fits(text, Volume)
 
 
 @pytest.mark.parametrize(
@@ -82,20 +83,22 @@ def test_plain_decimals(text: str) -> None:
 def test_other_strings_are_no_numbers(text: str) -> None:
     """Exponents, separators, other scripts, blanks and what is too large are refused."""
     assert not fits(text, Number)
-    assert not fits(text, Price)
+    assert not fits(text, Volume)
     assert not fits(text, Size)
 
 
 @pytest.mark.parametrize("text", ["-1", "-0", "-0.00", "-.5"])
 def test_negative_strings(text: str) -> None:
-    """Only a signed number takes a minus."""
-    assert (fits(text, Number), fits(text, Price), fits(text, Size)) == (True, False, False)
+    """Signed numbers and prices take a minus, quantities do not."""
+    shapes = (Number, Price, Volume, Size)
+
+    assert [fits(text, shape) for shape in shapes] == [True, True, False, False]
 
 
 @pytest.mark.parametrize("text", ["0", "0.", ".0", "000.000", "+0"])
 def test_strings_of_nothing(text: str) -> None:
     """A size is not zero."""
-    assert (fits(text, Price), fits(text, Size)) == (True, False)
+    assert (fits(text, Price), fits(text, Volume), fits(text, Size)) == (True, True, False)
 
 
 @pytest.mark.parametrize("text", ["0.1", "10", ".01", "+1"])

@@ -8,13 +8,13 @@ import pytest
 from sseserver.errors import FeedErrorCode
 from sseserver.events import EVENT_TYPES
 from sseserver.ingest.messages import (
-    Ping,
     Publish,
     PublishMessage,
     PublishPriceUpdate,
     data_object,
     decode,
 )
+from sseserver.ingest.operations import Ping
 from sseserver.ingest.payloads import PriceUpdate
 from tests.unit.ingest.sample_lines import (
     PAYLOADS,
@@ -129,6 +129,36 @@ def test_nulls_beside_unknown_fields_are_left_out() -> None:
     message = decoded({"type": "price:update", "data": data})
 
     assert message.extra == {"venue": None, "symbol": "AAPL", "price": 1}
+
+
+SNAPSHOT_FIELDS = {
+    "order:update": {"snapshot", "orders"},
+    "order:fill": {"snapshot", "orders"},
+    "trade:new": {"snapshot", "orders"},
+    "position:update": {"snapshot"},
+    "price:update": {"initializing", "prices"},
+}
+"""What only the snapshot of an event's topic has."""
+
+
+@pytest.mark.parametrize("event_type", EVENT_TYPES)
+def test_what_only_a_snapshot_has_is_left_out(event_type: str) -> None:
+    """Beside other unknown fields, those that would make an event pose as a snapshot are gone."""
+    names = ("snapshot", "orders", "positions", "initializing", "prices", "totalValue", "venue")
+    data = PAYLOADS[event_type] | dict.fromkeys(names, True)
+    payload = data_object(decoded(envelope(event_type, data)))
+
+    assert data.keys() - payload.keys() == SNAPSHOT_FIELDS.get(event_type, set())
+
+
+@pytest.mark.parametrize("event_type", SNAPSHOT_FIELDS)
+@pytest.mark.parametrize("value", [True, None, [], {"a": 1}])
+def test_what_is_left_out_leaves_a_usual_message(event_type: str, value: object) -> None:
+    """Where nothing else is unknown, the line means what it means without those fields."""
+    usual = envelope(event_type, PAYLOADS[event_type])
+    data = PAYLOADS[event_type] | dict.fromkeys(SNAPSHOT_FIELDS[event_type], value)
+
+    assert decoded(usual | {"data": data}) == decoded(usual)
 
 
 @pytest.mark.parametrize("name", ["extra", "event_type", "unknown", ""])

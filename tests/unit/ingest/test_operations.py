@@ -123,7 +123,7 @@ def test_nulls_and_unknown_fields_mean_nothing() -> None:
         ("positions.put", {"userId": "u"}, "$.positions"),
         (
             "positions.put",
-            {"userId": "u", "positions": [POSITION | {"entryPrice": -1}]},
+            {"userId": "u", "positions": [POSITION | {"entryPrice": "-"}]},
             "$.positions[0].entryPrice",
         ),
     ],

@@ -32,11 +32,10 @@ NAME_FIELDS = [
     ("order:update", "status"),
 ]
 SIZES = [("order:update", "qty"), ("order:fill", "qty"), ("trade:new", "qty")]
+VOLUMES = [("order:update", "filledQty"), ("order:fill", "filledQty"), ("price:update", "volume")]
 PRICES = [
-    ("order:update", "filledQty"),
     ("order:update", "filledAvgPrice"),
     ("order:update", "limitPrice"),
-    ("order:fill", "filledQty"),
     ("order:fill", "filledAvgPrice"),
     ("trade:new", "price"),
     ("position:update", "entryPrice"),
@@ -45,7 +44,6 @@ PRICES = [
     ("price:update", "price"),
     ("price:update", "bid"),
     ("price:update", "ask"),
-    ("price:update", "volume"),
 ]
 SIGNED = [("position:update", "quantity"), ("position:update", "realizedPnL")]
 TEXTS = [
@@ -119,21 +117,21 @@ def test_sizes(event_type: str, field: str) -> None:
         assert is_refused_there(event_type, field, bad)
 
 
-@pytest.mark.parametrize(("event_type", "field"), PRICES)
-def test_prices(event_type: str, field: str) -> None:
-    """A price is 0 or above."""
+@pytest.mark.parametrize(("event_type", "field"), VOLUMES)
+def test_volumes(event_type: str, field: str) -> None:
+    """What was traded or filled so far is 0 or above."""
     for good in (0, 0.0, -0.0, 1, 0.5, 10**15, 1e15, "0", "0.00", "152.50"):
         decode(with_field(event_type, field, good))
     for bad in (-1, -0.01, "-1", 10**15 + 1, 10**30, 1.1e15, {"a": 1}, False, "", "NaN"):
         assert is_refused_there(event_type, field, bad)
 
 
-@pytest.mark.parametrize(("event_type", "field"), SIGNED)
+@pytest.mark.parametrize(("event_type", "field"), [*PRICES, *SIGNED])
 def test_signed_numbers(event_type: str, field: str) -> None:
-    """What may be gained or lost, held or owed, has either sign."""
-    for good in (0, -1, 1, -0.5, -(10**15), "-12.50", "0", "-0"):
+    """Prices, and what may be gained or lost, held or owed, have either sign."""
+    for good in (0, -1, 1, -0.5, -37.63, 10**15, -(10**15), "-12.50", "0", "-0", "152.50"):
         decode(with_field(event_type, field, good))
-    for bad in (-(10**15) - 1, -(10**30), 1e16, -1e16, "-", "-1e3", [1], True):
+    for bad in (-(10**15) - 1, 10**30, -(10**30), 1e16, -1e16, "", "-", "-1e3", "NaN", [1], True):
         assert is_refused_there(event_type, field, bad)
 
 
@@ -227,7 +225,7 @@ def test_a_held_position(quantity: float | str) -> None:
         {"quantity": -0.0},
         {"quantity": "-0.00"},
         {"entryPrice": None},
-        {"currentPrice": -1},
+        {"currentPrice": "-"},
         {"timestamp": "yesterday"},
     ],
 )

@@ -7,14 +7,11 @@ from typing import Any
 import pytest
 
 from sseserver.clock import iso_timestamp
-from sseserver.errors import CloseReason
 from sseserver.event_id import format_event_id
 from sseserver.events import EVENT_TYPES, Event
-from sseserver.state.sessions import session_key
 from tests.support.captured_log import captured_log
 from tests.support.core import request_for
-from tests.support.fake_connection import FakeConnection
-from tests.unit.ingest.ingest_core import IngestCore, SlowBackplane, received
+from tests.unit.ingest.ingest_core import IngestCore, SlowBackplane, live, news, received
 from tests.unit.ingest.sample_lines import PAYLOADS, TIMESTAMP
 
 ORDER = {"orderId": "o-1", "symbol": "AAPL", "side": "buy", "qty": 10, "status": "new"}
@@ -39,29 +36,6 @@ STREAM_OF = {
 
 LONGEST = 200
 """Levels of nesting that are accepted."""
-
-
-def live(core: IngestCore, stream: str, **options: Any) -> FakeConnection:
-    """Return an open stream of user-1 that has taken its opening."""
-    connection = core.connect(request_for(stream, **options))
-    core.hub.flush()
-    return connection
-
-
-def news(core: IngestCore, connection: FakeConnection, known: int) -> list[tuple[str, Any]]:
-    """Return what a connection receives beyond its first `known` events."""
-    core.hub.flush()
-    return received(connection)[known:]
-
-
-def by_session(core: IngestCore, session_id: str, stream: str = "alerts") -> FakeConnection:
-    """Return an open stream of user-1 that a session vouches for."""
-    return live(core, stream, session_key=session_key(session_id))
-
-
-def endings(connection: FakeConnection) -> tuple[CloseReason | None, str]:
-    """Return why a stream ended, and the type of its last event."""
-    return connection.reason, received(connection)[-1][0]
 
 
 # ---- answers ----------------------------------------------------------------------------
@@ -309,6 +283,42 @@ def test_unknown_fields_of_a_position_pass_redacted() -> None:
 
 
 @pytest.mark.parametrize(
+    ("event_type", "posing"),
+    [
+        ("order:update", {"snapshot": True, "orders": []}),
+        ("order:fill", {"snapshot": True, "orders": []}),
+        ("trade:new", {"snapshot": True, "orders": []}),
+        ("price:update", {"initializing": True, "prices": []}),
+    ],
+)
+def test_no_event_poses_as_a_snapshot(event_type: str, posing: dict[str, Any]) -> None:
+    """Whatever a feed writes into `data`, a page cannot take one event for all there is."""
+    core = IngestCore()
+    connection = live(core, STREAM_OF[event_type])
+    known = len(received(connection))
+    user = None if EVENT_TYPES[event_type].is_broadcast else "user-1"
+    core.publish(event_type, {**PAYLOADS[event_type], **posing}, user)
+    ((_, payload),) = news(core, connection, known)
+
+    assert payload.keys() - {"status"} == PAYLOADS[event_type].keys() - {"status"}
+
+
+def test_no_position_poses_as_a_snapshot() -> None:
+    """What a feed adds to a position stands in its entry; the payload is the portfolio's."""
+    core = IngestCore()
+    connection = live(core, "positions")
+    posing = {"snapshot": True, "positions": [], "totalValue": 0}
+    core.publish("position:update", {**HELD, **posing})
+    ((_, payload),) = news(core, connection, 2)
+
+    assert payload.keys() == {"positions", "totalValue", "timestamp"}
+    assert ([item["symbol"] for item in payload["positions"]], payload["totalValue"]) == (
+        ["AAPL"],
+        1500.0,
+    )
+
+
+@pytest.mark.parametrize(
     ("message", "path"),
     [
         ({"type": "alert:new", "userId": "user-1", "data": ALERT}, "$.data"),
@@ -326,20 +336,15 @@ def test_what_is_nested_too_deep_to_redact_is_refused(message: dict[str, Any], p
     assert (answer["error"]["code"], answer["error"]["path"]) == ("invalid_message", path)
 
 
-@pytest.mark.parametrize(
-    ("op", "name", "item"),
-    [("orders.put", "orders", ORDER), ("positions.put", "positions", HELD)],
-)
-def test_state_that_is_nested_too_deep_is_refused(op: str, name: str, item: dict[str, Any]) -> None:
-    """The same holds for what is put, and nothing is put."""
+def test_a_new_redactor_takes_effect_at_the_next_line() -> None:
+    """The configuration of redaction can be replaced while running."""
     core = IngestCore()
-    deep: list[Any] = []
-    for _ in range(LONGEST):
-        deep = [deep]
-    answer = core.ask(op=op, userId="user-1", **{name: [item, {**item, "deep": deep}]})
+    connection = live(core, "alerts")
+    core.pipeline.redactor = IngestCore({"redaction.secret_keys": ["desk"]}).pipeline.redactor
+    core.publish("alert:new", {**ALERT, "desk": "eq", "token": "t"})
+    ((_, payload),) = news(core, connection, 1)
 
-    assert (answer["error"]["code"], answer["error"]["path"]) == ("invalid_message", f"$.{name}")
-    assert core.projection.user_count == 0
+    assert (payload["desk"], payload["token"]) == ("[REDACTED]", "t")
 
 
 def test_facts_are_kept_for_replay_and_broadcasts_are_not() -> None:
@@ -486,6 +491,37 @@ def test_a_price_revalues_those_who_hold_and_watch() -> None:
     assert payload["positions"][0]["currentPrice"] == "151"
 
 
+def test_a_negative_price_is_a_price() -> None:
+    """Oil at -37.63: quoted, held at a loss, re-valued and traded like any other price."""
+    core = IngestCore()
+    core.do("positions.put", userId="user-1", positions=[{**HELD, "entryPrice": "-5.00"}])
+    prices, positions = live(core, "prices"), live(core, "positions")
+    orders = live(core, "orders")
+    quote = {"symbol": "AAPL", "price": -37.63, "bid": "-37.65", "ask": -37.5}
+    trade = {**PAYLOADS["trade:new"], "price": "-37.63"}
+    core.publish("price:update", quote, None)
+    core.publish("trade:new", trade)
+    core.hub.end_window()
+    ((_, quoted),) = news(core, prices, 2)
+    ((_, traded),) = news(core, orders, 2)
+    ((_, revalued),) = news(core, positions, 2)
+
+    assert quoted.items() >= quote.items()
+    assert traded == trade
+    assert (revalued["totalValue"], revalued["positions"]) == (
+        -376.3,
+        [
+            {
+                "symbol": "AAPL",
+                "quantity": "10",
+                "entryPrice": "-5.00",
+                "currentPrice": "-37.63",
+                "unrealizedPnL": -326.3,
+            }
+        ],
+    )
+
+
 def test_an_agents_status_is_known_to_those_who_were_slow() -> None:
     """The newest status of each agent is kept in the projection."""
     core = IngestCore()
@@ -619,179 +655,3 @@ def test_a_strategy_that_is_not_registered_needs_its_user() -> None:
 
     assert (refused["error"]["code"], refused["error"]["path"]) == ("invalid_message", "$.userId")
     assert accepted["ok"]
-
-
-@pytest.mark.parametrize(
-    ("op", "fields"),
-    [("strategy.delete", {}), ("strategy.put", {"userId": "user-2"})],
-)
-def test_streams_of_a_strategy_end_when_its_owner_loses_it(op: str, fields: dict[str, str]) -> None:
-    """Deleted or given to somebody else, a strategy's streams end; others go on."""
-    core = IngestCore()
-    core.do("strategy.put", strategyId="s-1", userId="user-1")
-    gone = live(core, "strategies/s-1")
-    stays = [live(core, "strategies/s-2"), live(core, "alerts")]
-    core.do(op, strategyId="s-1", **fields)
-
-    assert gone.reason is CloseReason.STRATEGY_GONE
-    assert [one.reason for one in stays] == [None, None]
-
-
-def test_streams_of_a_strategy_survive_its_registration_again() -> None:
-    """The same owner may be put any number of times."""
-    core = IngestCore()
-    core.do("strategy.put", strategyId="s-1", userId="user-1")
-    connection = live(core, "strategies/s-1")
-    core.do("strategy.put", strategyId="s-1", userId="user-1")
-
-    assert connection.reason is None
-
-
-@pytest.mark.parametrize("owner", [None, "user-9"])
-def test_a_strategy_without_streams_can_be_deleted(owner: str | None) -> None:
-    """Deleting what is not known, or what nobody watches, is no error."""
-    core = IngestCore()
-    if owner is not None:
-        core.do("strategy.put", strategyId="s-1", userId=owner)
-    core.do("strategy.delete", strategyId="s-1")
-
-    assert core.strategies.owner("s-1") is None
-
-
-# ---- sessions ---------------------------------------------------------------------------
-
-
-def test_a_session_becomes_valid() -> None:
-    """`session.put` stores user, role and expiry."""
-    core = IngestCore()
-    expires = core.clock.wall_ms() // 1000 + 60
-    core.do("session.put", sessionId="k", userId="user-1", role="admin", expiresAt=expires)
-    session = core.sessions.get(session_key("k"), core.clock.wall_ms())
-
-    assert session is not None
-    assert (session.user_id, session.role, session.expires_at_ms) == (
-        "user-1",
-        "admin",
-        expires * 1000,
-    )
-
-
-def test_a_renewed_session_is_looked_at_again() -> None:
-    """A new expiry applies to the open streams of the session: they are re-armed, not ended."""
-    core = IngestCore()
-    core.do("session.put", sessionId="k", userId="user-1")
-    core.do("session.put", sessionId="other", userId="user-1")
-    renewed, untouched = by_session(core, "k"), by_session(core, "other")
-    expires = core.clock.wall_ms() // 1000 + 60
-    core.do("session.put", sessionId="k", userId="user-1", expiresAt=expires)
-
-    assert [(one.rearmed, one.reason) for one in (renewed, untouched)] == [(1, None), (0, None)]
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"userId": "user-2"},
-        {"userId": "user-1", "role": "admin"},
-        {"userId": "user-1", "expiresAt": 1},
-    ],
-)
-def test_a_changed_session_ends_its_streams(changes: dict[str, Any]) -> None:
-    """Another user or role, or an expiry that has passed, ends the streams of a session."""
-    core = IngestCore()
-    core.do("session.put", sessionId="k", userId="user-1")
-    core.do("session.put", sessionId="other", userId="user-1")
-    ended, stays = by_session(core, "k"), by_session(core, "other")
-    core.do("session.put", sessionId="k", **changes)
-
-    assert endings(ended) == (CloseReason.SESSION_EXPIRED, "session:expired")
-    assert stays.reason is None
-
-
-def test_a_session_that_expired_unnoticed_leaves_no_stream_to_the_next() -> None:
-    """Given to another user right after its expiry, a session ID does not keep old streams."""
-    core = IngestCore()
-    expires = core.clock.wall_ms() // 1000 + 1
-    core.do("session.put", sessionId="k", userId="user-1", expiresAt=expires)
-    stream = by_session(core, "k")
-    core.clock.advance(2)
-    core.do("session.put", sessionId="k", userId="user-2")
-
-    assert endings(stream) == (CloseReason.SESSION_EXPIRED, "session:expired")
-
-
-def test_a_deleted_session_ends_its_streams_at_once() -> None:
-    """`session.delete` revokes the session and ends its streams, and no others."""
-    core = IngestCore()
-    core.do("session.put", sessionId="k", userId="user-1")
-    ended, anonymous = by_session(core, "k"), live(core, "trading", is_counted=False)
-    core.do("session.delete", sessionId="k")
-    core.do("session.delete", sessionId="never known")
-
-    assert endings(ended) == (CloseReason.SESSION_EXPIRED, "session:expired")
-    assert anonymous.reason is None
-    assert core.sessions.count == 0
-
-
-# ---- state from elsewhere ---------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("op", "name", "item", "stream"),
-    [
-        ("orders.put", "orders", ORDER, "orders"),
-        ("positions.put", "positions", HELD, "positions"),
-    ],
-)
-def test_state_is_replaced_in_silence(
-    op: str, name: str, item: dict[str, Any], stream: str
-) -> None:
-    """A put replaces all there was and emits nothing, unless it is told to."""
-    core = IngestCore()
-    core.do(op, userId="user-1", **{name: [item, {**item, "symbol": "MSFT", "orderId": "o-2"}]})
-    connection = live(core, stream)
-    core.do(op, userId="user-1", **{name: [item]})
-    silent = news(core, connection, 2)
-    core.do(op, userId="user-1", **{name: [{**item, "symbol": "GOOGL"}]}, notify=True)
-    ((_, snapshot),) = news(core, connection, 2)
-
-    assert silent == []
-    assert snapshot["snapshot"] is True
-    assert [one["symbol"] for one in snapshot[name]] == ["GOOGL"]
-    assert snapshot["timestamp"] == iso_timestamp(core.clock.wall_ms())
-    assert core.hub.users.buffered_events == 0
-
-
-def test_state_from_elsewhere_is_redacted() -> None:
-    """Secrets do not enter the state with a put either."""
-    core = IngestCore()
-    core.do("orders.put", userId="user-1", orders=[{**ORDER, "token": "t", "_row": 1}])
-    core.do("positions.put", userId="user-1", positions=[{**HELD, "secrets": ["s"], "_row": 1}])
-    (order,) = core.projection.orders_snapshot("user-1", "now")["orders"]
-    (position,) = core.projection.positions_snapshot("user-1", "now")["positions"]
-
-    assert order == {**ORDER, "token": "[REDACTED]"}
-    assert (position["secrets"], "_row" in position) == ("[REDACTED]", False)
-
-
-def test_state_can_be_put_for_somebody_who_is_not_connected() -> None:
-    """`notify` reaches whoever is there: nobody, in this case."""
-    core = IngestCore()
-    core.do("orders.put", userId="user-1", orders=[ORDER], notify=True)
-    core.do("positions.put", userId="user-1", positions=[HELD], notify=True)
-    opening = received(core.connect(request_for("trading")))
-
-    assert [kind for kind, _ in opening] == ["connected", "order:update", "position:update"]
-    assert [one["orderId"] for one in opening[1][1]["orders"]] == ["o-1"]
-    assert [one["symbol"] for one in opening[2][1]["positions"]] == ["AAPL"]
-
-
-def test_a_new_redactor_takes_effect_at_the_next_line() -> None:
-    """The configuration of redaction can be replaced while running."""
-    core = IngestCore()
-    connection = live(core, "alerts")
-    core.pipeline.redactor = IngestCore({"redaction.secret_keys": ["desk"]}).pipeline.redactor
-    core.publish("alert:new", {**ALERT, "desk": "eq", "token": "t"})
-    ((_, payload),) = news(core, connection, 1)
-
-    assert (payload["desk"], payload["token"]) == ("[REDACTED]", "t")

@@ -166,9 +166,9 @@ def test_nesting_is_followed_to_the_limit(innermost: object) -> None:
 def test_nesting_past_the_limit_is_refused(innermost: object) -> None:
     """One level more is an invalid message, not a deeper stack."""
     with pytest.raises(FeedError) as caught:
-        redactor().redact(nested(MAX_LEVELS, innermost))
+        redactor().redact(nested(MAX_LEVELS, innermost), "$.data")
 
-    assert caught.value.code is FeedErrorCode.INVALID_MESSAGE
+    assert (caught.value.code, caught.value.path) == (FeedErrorCode.INVALID_MESSAGE, "$.data")
     assert caught.value.message == "Expected objects and lists within 200 levels"
 
 

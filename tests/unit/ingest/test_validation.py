@@ -9,7 +9,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from sseserver.errors import FeedError, FeedErrorCode
 from sseserver.events import JsonObject
-from sseserver.ingest.fields import Confidence, Expiry, FieldError, Name, Number, Price, Size
+from sseserver.ingest.fields import Confidence, Expiry, FieldError, Name, Number, Size, Volume
 from sseserver.ingest.validation import convert, known_part, read_object, shape_of
 
 
@@ -18,7 +18,7 @@ class Inner(Struct, forbid_unknown_fields=True):
 
     name: Name = "x"
     size: Size = 1
-    price: Price = 1
+    volume: Volume = 1
     number: Number = 1
     confidence: Confidence = 1
     expiry: Expiry = 0
@@ -72,12 +72,14 @@ def refusal(given: object, shape: Any, path: str = "$") -> tuple[str, str | None
         ({"size": 0}, "Expected `number` > 0"),
         ({"size": 0.0}, "Expected `number` > 0"),
         ({"size": "0"}, "Expected a plain decimal number above 0, at most 1e15"),
-        ({"price": -1}, "Expected `number` >= 0"),
-        ({"price": -0.5}, "Expected `number` >= 0"),
-        ({"price": 1e16}, "Expected `number` <= 1000000000000000"),
-        ({"price": 10**30}, "Expected `number` <= 1000000000000000"),
-        ({"price": "-1"}, "Expected a plain decimal number from 0 to 1e15"),
-        ({"price": "1" * 41}, "Expected `str` of length <= 40"),
+        ({"volume": -1}, "Expected `number` >= 0"),
+        ({"volume": -0.5}, "Expected `number` >= 0"),
+        ({"volume": 1e16}, "Expected `number` <= 1000000000000000"),
+        ({"volume": 10**30}, "Expected `number` <= 1000000000000000"),
+        ({"volume": "-1"}, "Expected a plain decimal number from 0 to 1e15"),
+        ({"volume": "1" * 41}, "Expected `str` of length <= 40"),
+        ({"number": -1e16}, "Expected `number` >= -1000000000000000"),
+        ({"number": -(10**30)}, "Expected `number` >= -1000000000000000"),
         ({"number": True}, "Expected `number | str`, got `bool`"),
         ({"number": "1e3"}, "Expected a plain decimal number from -1e15 to 1e15"),
         ({"confidence": "1"}, "Expected `number`, got `str`"),

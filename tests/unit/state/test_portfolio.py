@@ -229,6 +229,74 @@ def test_the_feed_may_give_realized_profit_any_time(long: Book) -> None:
     assert long.item("AAPL", 20, realizedPnL="-1.005")["realizedPnL"] == -1.0
 
 
+# Negative prices
+
+
+@pytest.fixture
+def oil(book: Book) -> Book:
+    """Return a portfolio long of 2 barrels bought at 10.00, and one in a spread sold at -1.25."""
+    book.update("CL", 2, entryPrice="10.00")
+    book.update("SPREAD", -1, entryPrice=-1.25)
+    return book
+
+
+def test_a_long_at_a_negative_price_is_worth_less_than_nothing(oil: Book) -> None:
+    """A quote below zero is taken over with its sign: by the position, its profit and the total."""
+    quote = oil.quote("CL", -37.63)
+
+    assert oil.portfolio.revaluation(quote.id - 1, "now") == {
+        "positions": [
+            {
+                "symbol": "CL",
+                "quantity": "2",
+                "entryPrice": "10.00",
+                "currentPrice": "-37.63",
+                "unrealizedPnL": -95.26,
+            }
+        ],
+        "totalValue": -74.01,
+        "timestamp": "now",
+    }
+
+
+def test_a_position_may_be_opened_below_zero(oil: Book) -> None:
+    """A short that was sold at a negative price is worth something, and wins as it falls."""
+    assert oil.item("SPREAD", -1, currentPrice="-3.00") == {
+        "symbol": "SPREAD",
+        "quantity": "-1",
+        "entryPrice": "-1.25",
+        "currentPrice": "-3.00",
+        "unrealizedPnL": 1.75,
+    }
+
+
+@pytest.mark.parametrize(
+    ("symbol", "quantity", "fields", "realized"),
+    [
+        ("CL", 0, {"exitPrice": "-37.63"}, -95.26),
+        ("CL", 1, {"exitPrice": "-37.63"}, -47.63),
+        ("CL", 0, {"currentPrice": -0.5}, -21.0),
+        ("SPREAD", 0, {"exitPrice": "-3.00"}, 1.75),
+        ("SPREAD", 0, {"entryPrice": "-2", "exitPrice": "-3.00"}, 1.0),
+        ("SPREAD", 5, {"exitPrice": "0.75"}, -2.0),
+    ],
+)
+def test_what_is_left_below_zero_is_realised(
+    oil: Book, symbol: str, quantity: int, fields: JsonObject, realized: float
+) -> None:
+    """Full and partial closes, and a flip, at negative entry and exit prices."""
+    assert oil.item(symbol, quantity, **fields)["realizedPnL"] == realized
+
+
+@pytest.mark.parametrize("price", [-0.0, "-0", "-0.00"])
+def test_a_price_of_minus_nothing_is_nothing(book: Book, price: float | str) -> None:
+    """On the wire zero has no sign."""
+    item = book.item("CL", 2, entryPrice=price)
+
+    assert item["entryPrice"] in {"0", "0.00"}
+    assert str(item["unrealizedPnL"]) == "0.0"
+
+
 # Closing
 
 

@@ -168,6 +168,18 @@ def test_past_the_limit_the_oldest_session_goes() -> None:
     assert sessions.take_evictions() == 0
 
 
+def test_who_went_past_the_limit_is_told_once() -> None:
+    """The keys of valid sessions that made room are handed out once; expired ones are not told."""
+    sessions = Sessions(2)
+    sessions.put(KEY, "u-1", "user", None, NOW)
+    sessions.put(OTHER, "u-2", "user", NOW + 5, NOW)
+    sessions.put(session_key("s-3"), "u-3", "user", None, NOW)
+    taken = [sessions.take_evicted(), sessions.take_evicted()]
+    sessions.put(session_key("s-4"), "u-4", "user", None, NOW + 5)
+
+    assert [*taken, sessions.take_evicted()] == [[KEY], [], []]
+
+
 def test_a_renewed_session_is_not_the_oldest() -> None:
     """A renewal counts as a put."""
     sessions = Sessions(2)
@@ -314,3 +326,13 @@ def test_strategies_are_bounded() -> None:
     assert [owners.owner(f"st-{number}") for number in (1, 2, 3)] == ["u-1", None, "u-1"]
     assert owners.take_evictions() == 1
     assert owners.take_evictions() == 0
+
+
+def test_which_strategies_went_past_the_limit_is_told_once() -> None:
+    """Strategies that made room are handed out once, with their owners."""
+    owners = StrategyOwners(1)
+    owners.put("st-1", "u-1")
+    owners.put("st-1", "u-2")
+    owners.put("st-2", "u-3")
+
+    assert (owners.take_evicted(), owners.take_evicted()) == ([("st-1", "u-2")], [])
