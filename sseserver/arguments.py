@@ -4,6 +4,7 @@ Nothing is run here and nothing heavy imported, so `--help` and a wrong argument
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
@@ -12,10 +13,24 @@ from urllib.parse import urlsplit
 
 from sseserver import __version__
 
-_DESCRIPTION: Final = """\
+_SUMMARIES: Final = {
+    "serve": "run the server",
+    "demo": "run the server with a live market and users who trade on it",
+    "publish": "publish one event, or many from standard input",
+    "tail": "follow a stream as a person would read it",
+    "check-config": "name every problem of a configuration file",
+}
+"""What each command is for, in the order in which they are shown."""
+
+# Not left to argparse, which breaks the line of a name as long as `check-config`.
+_COMMAND_LIST: Final = "".join(f"  {name:<14}{summary}\n" for name, summary in _SUMMARIES.items())
+
+_DESCRIPTION: Final = f"""\
 A Server-Sent Events server for trading: feeds write events to a Unix socket, browsers and
 other clients follow them over HTTP and miss nothing when they reconnect.
-"""
+
+commands:
+{_COMMAND_LIST}"""
 
 _EPILOG: Final = """\
 to see it work:
@@ -87,12 +102,14 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         arguments: Without the program's name; None takes them from the process.
 
     Raises:
-        SystemExit: `--help` or `--version` was asked for (0), or an argument is wrong (2).
+        SystemExit: `--help` or `--version` was asked for (0), or an argument is wrong or no
+            command named, for which the help is printed to standard error (2).
 
     Source: contract section 1.
     """
     parser = argparse.ArgumentParser(
         "sseserver",
+        usage="%(prog)s [-h] [--version] COMMAND ...",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -105,19 +122,21 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="print the version and exit",
     )
     commands = parser.add_subparsers(
-        title="commands", dest="command", metavar="COMMAND", required=True
+        prog=parser.prog, dest="command", metavar="COMMAND", help=argparse.SUPPRESS
     )
     for add in (_add_serve, _add_demo, _add_publish, _add_tail, _add_check_config):
         add(commands)
-    return parser.parse_args(arguments)
+    parsed = parser.parse_args(arguments)
+    if parsed.command is None:  # whoever does not know the commands yet is told them
+        parser.print_help(sys.stderr)
+        parser.exit(2)
+    return parsed
 
 
-def _add_command(
-    commands: _Commands, name: str, summary: str, epilog: str | None
-) -> argparse.ArgumentParser:
+def _add_command(commands: _Commands, name: str, epilog: str | None) -> argparse.ArgumentParser:
+    summary = _SUMMARIES[name]
     command = commands.add_parser(
         name,
-        help=summary,
         description=f"{summary[0].upper()}{summary[1:]}.",
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -128,13 +147,12 @@ def _add_command(
 
 
 def _add_serve(commands: _Commands) -> None:
-    command = _add_command(commands, "serve", "run the server", _SERVE_EPILOG)
+    command = _add_command(commands, "serve", _SERVE_EPILOG)
     _add_serve_options(command)
 
 
 def _add_demo(commands: _Commands) -> None:
-    summary = "run the server with a live market and users who trade on it"
-    command = _add_command(commands, "demo", summary, _DEMO_EPILOG)
+    command = _add_command(commands, "demo", _DEMO_EPILOG)
     _add_serve_options(command)
     command.add_argument(
         "--quotes",
@@ -167,8 +185,7 @@ def _add_serve_options(command: argparse.ArgumentParser) -> None:
 
 
 def _add_publish(commands: _Commands) -> None:
-    summary = "publish one event, or many from standard input"
-    command = _add_command(commands, "publish", summary, _PUBLISH_EPILOG)
+    command = _add_command(commands, "publish", _PUBLISH_EPILOG)
     command.add_argument(
         "--ingest",
         metavar="PATH",
@@ -188,8 +205,7 @@ def _add_publish(commands: _Commands) -> None:
 
 
 def _add_tail(commands: _Commands) -> None:
-    summary = "follow a stream as a person would read it"
-    command = _add_command(commands, "tail", summary, _TAIL_EPILOG)
+    command = _add_command(commands, "tail", _TAIL_EPILOG)
     command.add_argument("url", type=_stream_url, metavar="URL", help="an http or https URL")
     command.add_argument(
         "--cookie", type=_cookie, metavar="NAME=VALUE", help="session cookie to send"
@@ -208,8 +224,7 @@ def _add_tail(commands: _Commands) -> None:
 
 
 def _add_check_config(commands: _Commands) -> None:
-    summary = "name every problem of a configuration file"
-    command = _add_command(commands, "check-config", summary, None)
+    command = _add_command(commands, "check-config", None)
     command.add_argument("file", type=Path, metavar="FILE", help="configuration, TOML")
 
 

@@ -112,6 +112,7 @@ class BatchingConfig(msgspec.Struct, frozen=True, kw_only=True):
     """When price updates are gathered."""
 
     threshold_per_second: Annotated[int, whole(1, 1_000_000, "events a second")] = 1_000
+    # Below 100 a client gets more than 10 batched writes a second: an operator's word wins.
     window_ms: Annotated[float, number(5, 3_000, "milliseconds")] = 100.0
 
 

@@ -9,6 +9,7 @@ Source: contract section 2.
 import difflib
 import tomllib
 from collections.abc import Iterator, Mapping
+from datetime import date, time
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -204,6 +205,18 @@ def _is_loopback(host: str) -> bool:
 
 
 def _shown(value: object) -> str:
+    """Return a value as its TOML would show it, in one short line; tables only by their kind."""
+    match value:
+        case dict():
+            return "a table"
+        case [dict(), *_]:
+            return "a list of tables"
+        case bool():
+            return str(value).lower()
+        case date() | time():
+            return value.isoformat()
+        case _:
+            pass
     try:
         return _shortened(repr(value))
     except (ValueError, RecursionError):  # hexadecimal digits or dotted keys by the thousand

@@ -16,6 +16,7 @@ from sseserver.client.printable import escape_unprintable
 _Json: TypeAlias = Mapping[str, Any]
 
 _MAX_NAMES: Final = 8  # symbols named in a summary, so that it stays one line of a terminal
+_TYPE_WIDTH: Final = len("connection:refused")  # the longest, so that all texts begin in one column
 
 _PLAIN: Final = ""
 _RED: Final = "31"
@@ -53,7 +54,7 @@ def event_line(event_type: str, data: str, now: datetime, *, has_colour: bool) -
             text = describe(value)
     label = escape_unprintable(event_type)
     # Padded before it is coloured: the codes take no room on the screen.
-    label = f"{label:<15}"
+    label = f"{label:<{_TYPE_WIDTH}}"
     if has_colour and colour:
         label = f"\x1b[{colour}m{label}\x1b[0m"
     return f"{time:%H:%M:%S}.{time.microsecond // 1000:03} {label} {escape_unprintable(text)}"
@@ -212,8 +213,16 @@ def _farewell(data: _Json) -> str:
         _field(data, "message"),
         _field(data, "reason"),
         _field(data, "limit", "limit"),
-        _field(data, "retryAfterMs", "retry after ms"),
     )
+
+
+def _refusal(data: _Json) -> str:
+    wait = _field(data, "retryAfterMs", "- retry after ms")
+    milliseconds = data.get("retryAfterMs")
+    if isinstance(milliseconds, int | float):
+        with suppress(OverflowError):  # an integer past any float
+            wait = f"- next try in {milliseconds / 1000:g} s"
+    return _words(_field(data, "reason"), wait)
 
 
 _Description: TypeAlias = tuple[str, Callable[[_Json], str]]
@@ -232,7 +241,7 @@ _DESCRIPTIONS: Final[Mapping[str, _Description]] = {
     "alert:new": (_YELLOW, _alert),
     "test": (_GREY, _farewell),
     "connection:limit": (_RED, _farewell),
-    "connection:refused": (_RED, _farewell),
+    "connection:refused": (_RED, _refusal),
     "session:expired": (_RED, _farewell),
     "server:shutdown": (_YELLOW, _farewell),
 }

@@ -9,6 +9,7 @@ import os
 import select
 import socket
 import sys
+import time
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
@@ -19,6 +20,11 @@ from sseserver.wire.ndjson import LineSplitter
 
 MAX_UNANSWERED_LINES: Final = 1000
 """Lines in flight; enough to keep the server busy, few enough to say where it broke."""
+
+START_SECONDS: Final = 2.0
+"""How long a server that is just being started may take until it listens."""
+
+_LOOK_SECONDS: Final = 0.05  # between two looks whether it does
 
 _CHUNK_BYTES: Final = 65536  # the usual capacity of a Linux pipe
 _MAX_LINE_BYTES: Final = 16 * 1024 * 1024  # whatever the server's limit is, it is lower
@@ -69,24 +75,45 @@ def run(path: str, text: str | None, event_type: str | None, user_id: str | None
         user_id: Whose events these are; only together with `event_type`.
 
     Returns:
-        0 when the server accepted everything, else 1.
+        0 when the server accepted everything, also where there was nothing; else 1.
 
     Source: contract sections 1 and 3.
     """
     prepare = add_reference if event_type is None else wrap(event_type, user_id)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
-            connection.connect(path)
+            _connect(connection, path)
         except OSError as error:
             _complain(f"cannot connect to {path}: {_explain(error)}")
             return 1
         connection.settimeout(0)  # never blocks: `select` says when
         exchange = _Exchange(connection, prepare)
         if text is None:
-            return exchange.run(sys.stdin.fileno())
+            code = exchange.run(sys.stdin.fileno())
+            if exchange.sent == 0 and code == 0:
+                _complain("standard input held no line: nothing was published")
+            return code
         # An argument may be indented over several lines; raw line ends mean nothing in JSON.
         exchange.add_lines(os.fsencode(text).replace(b"\r", b" ").replace(b"\n", b" ") + b"\n")
         return exchange.run(None)
+
+
+def _connect(connection: socket.socket, path: str) -> None:
+    """Connect; a server that does not listen yet is waited for.
+
+    Raises:
+        OSError: Still nobody listens, or the path cannot be used at all.
+    """
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            connection.connect(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(_LOOK_SECONDS)
+        else:
+            return
 
 
 def _explain(error: OSError) -> str:
@@ -108,6 +135,9 @@ class _Exchange:
 
     Every line is answered exactly once and in order (contract section 3), so a count is all
     that pairs them.
+
+    Attributes:
+        sent: Lines so far, those too long to be sent included.
     """
 
     def __init__(self, connection: socket.socket, prepare: Prepare) -> None:
@@ -116,19 +146,19 @@ class _Exchange:
         self._lines = LineSplitter(_MAX_LINE_BYTES)
         self._answers = LineSplitter(_MAX_LINE_BYTES)
         self._outbox = bytearray()
-        self._sent = 0
+        self.sent = 0
         self._unanswered = 0
         self._has_failed = False
 
     def add_lines(self, data: bytes) -> None:
         """Queue the lines that `data` completes."""
         for line in self._lines.feed(data):
-            self._sent += 1
+            self.sent += 1
             if line is None:
-                _complain(f"line {self._sent} is longer than {_MAX_LINE_BYTES} bytes: left out")
+                _complain(f"line {self.sent} is longer than {_MAX_LINE_BYTES} bytes: left out")
                 self._has_failed = True
             else:
-                self._outbox += self._prepare(line, self._sent) + b"\n"
+                self._outbox += self._prepare(line, self.sent) + b"\n"
                 self._unanswered += 1
 
     def run(self, source: int | None) -> int:

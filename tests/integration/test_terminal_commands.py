@@ -4,6 +4,7 @@ Contract section 1.
 """
 
 import json
+import re
 import signal
 from pathlib import Path
 from typing import Final
@@ -15,10 +16,22 @@ from tests.support.feed_client import FeedClient
 ROOT: Final = Path(__file__).parent.parent.parent
 
 
+REFUSED: Final = re.compile(r"[0-9:.]{12} connection:refused attempt_limit - next try in [0-9.]+ s")
+
+
 async def publish_alert(feed: FeedClient, number: int) -> str:
     """Publish a numbered fact of `user-1`; return its ID."""
     data = {"alertId": f"a-{number}", "level": "info", "message": f"alert {number}", "n": number}
     return await feed.publish("alert:new", data, userId="user-1")
+
+
+async def test_the_name_alone_lists_the_commands(tmp_path: Path) -> None:
+    """Every command has its line, on standard error; exit code 2."""
+    done = await program.run(folder=tmp_path)
+    commands = ["serve", "demo", "publish", "tail", "check-config"]
+    listed = [line.split()[0] for line in done.err.splitlines() if line.startswith("  ")]
+
+    assert (done.code, done.out, listed[:5]) == (2, "", commands)
 
 
 async def test_check_config_knows_good_from_bad(tmp_path: Path) -> None:
@@ -29,9 +42,9 @@ async def test_check_config_knows_good_from_bad(tmp_path: Path) -> None:
 
     assert good == (0, f"{ROOT / 'config.toml'}: no problems\n", "")
     assert (bad.code, bad.out) == (2, "")
-    assert {line.split(": ")[1] for line in bad.err.splitlines()} == {
-        "bathing",
-        "batching.window_ms",
+    assert {": ".join(line.split(": ")[1:3]) for line in bad.err.splitlines()} == {
+        "bathing: a table",
+        "batching.window_ms: 4",
     }
 
 
@@ -47,12 +60,15 @@ async def test_publish_prints_the_answers(tmp_path: Path) -> None:
             *ingest, "--type", "alert:new", "--user", "user-1", alert, folder=tmp_path
         )
         many = await program.run(*ingest, "-", stdin=lines, folder=tmp_path)
+        nothing = await program.run(*ingest, "-", stdin="\n", folder=tmp_path)
         async with server.stream("/api/stream/alerts", session="s-1") as stream:
             await stream.expect("connected")
             event = await stream.expect("alert:new")
 
     answer = json.loads(one.out)
     assert (one.code, one.err, answer) == (0, "", {"ref": 1, "ok": True, "id": event.id})
+    said = "sseserver publish: standard input held no line: nothing was published\n"
+    assert nothing == (0, "", said)
     assert many.code == 1
     answers = [json.loads(line) for line in many.out.splitlines()]
     assert [(one.get("ref"), one["ok"]) for one in answers] == [
@@ -114,6 +130,21 @@ async def test_tail_begins_where_it_is_told(tmp_path: Path) -> None:
     assert "connected" in connected
     assert "alert 2" in event
     assert done == (0, "", "")
+
+
+async def test_tail_says_why_it_is_refused_for_now(tmp_path: Path) -> None:
+    """`connection:refused` is a line like any other: the reason, and the wait in seconds."""
+    settings = {"limits.attempts_per_minute_per_ip": 1}
+    async with await daemon.start(tmp_path, settings) as server:
+        url = f"http://127.0.0.1:{server.port}/api/stream/prices"
+        async with server.stream("/api/stream/prices") as stream:
+            await stream.expect("connected")
+        async with program.running("tail", url, folder=tmp_path) as tail:
+            line = await tail.line()
+            done = await tail.stop(signal.SIGINT)
+
+    assert REFUSED.fullmatch(line), line
+    assert done.code == 0
 
 
 async def test_tail_ends_where_there_is_nothing_to_follow(tmp_path: Path) -> None:

@@ -134,7 +134,6 @@ def test_a_header_cannot_be_split(
 @pytest.mark.parametrize(
     ("line", "error"),
     [
-        ("", "sseserver: error: the following arguments are required: COMMAND"),
         ("run", "sseserver: error: argument COMMAND: invalid choice: 'run'"),
         ("serve --port many", "sseserver serve: error: argument --port: invalid int value: 'many'"),
         ("serve --quotes q.csv", "sseserver: error: unrecognized arguments: --quotes q.csv"),
@@ -168,6 +167,11 @@ def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return capsys.readouterr().out
 
 
+def commands_in(text: str) -> str:
+    """Return the list of commands in a help text."""
+    return text.partition("\ncommands:\n")[2].partition("\n\n")[0]
+
+
 def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     """The distribution's version, under the program's name."""
     assert f"sseserver {sseserver.__version__}\n" == shown(capsys, "--version")
@@ -177,7 +181,25 @@ def test_the_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
     """With a line on what each is for."""
     text = shown(capsys, "--help")
 
-    assert all(re.search(rf"^ +{command}\s+\w+", text, re.MULTILINE) for command in COMMANDS)
+    assert COMMANDS == re.findall(r"^  ([a-z-]+) +[a-z ,]+$", commands_in(text), re.MULTILINE)
+
+
+def test_without_a_command_the_commands_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who types the name alone sees what there is, on standard error, with exit code 2."""
+    with pytest.raises(SystemExit) as raised:
+        parse([])
+    out, err = capsys.readouterr()
+
+    assert (2, "", shown(capsys, "--help")) == (raised.value.code, out, err)
+
+
+def test_every_command_begins_its_help_with_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """The list of commands and each command's own help say the same of it."""
+    lines = commands_in(shown(capsys, "--help")).splitlines()
+
+    for line in lines:
+        command, summary = line.split(maxsplit=1)
+        assert f"\n\n{summary[0].upper()}{summary[1:]}.\n\n" in shown(capsys, command, "--help")
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS[:4]])

@@ -97,6 +97,14 @@ def test_wrong_arguments_are_exit_code_2() -> None:
     assert done.stderr.endswith("sseserver: error: unrecognized arguments: --colour red\n")
 
 
+def test_without_a_command_the_commands_are_shown() -> None:
+    """The name of the program alone lists the commands, with exit code 2."""
+    done = program()
+
+    assert (2, "") == (done.returncode, done.stdout)
+    assert "\n  serve         run the server\n" in done.stderr
+
+
 def test_a_good_file_passes_the_check(capsys: pytest.CaptureFixture[str]) -> None:
     """`check-config` says so and exits with 0."""
     Path("good.toml").write_text("[server]\nport = 9000\n")
@@ -285,8 +293,11 @@ def test_publish_without_any_input_is_refused(
     assert raised.value.code == 2
 
 
-def test_publish_without_a_server_is_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+def test_publish_without_a_server_is_exit_code_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """One line that names the socket."""
+    monkeypatch.setattr("sseserver.client.publish.START_SECONDS", 0.0)
     assert main(["publish", "{}"]) == 1
     assert capsys.readouterr().err.startswith(
         "sseserver publish: cannot connect to sseserver.sock: no such socket"

@@ -114,15 +114,21 @@ def test_the_text_of_the_error_is_one_line_a_problem() -> None:
         (
             "[auth]\nxyz = true",
             "auth.xyz",
-            "True",
+            "true",
             "unknown key; known: cookie_name, trading, protected_mode",
         ),
         ("port = 1", "port", "1", "unknown section; did you mean server.port?"),
-        ("[limit]\na = 1", "limit", "{'a': 1}", "unknown section; did you mean limits?"),
+        ("[limit]\na = 1", "limit", "a table", "unknown section; did you mean limits?"),
+        (
+            "[[limit]]\na = 1",
+            "limit",
+            "a list of tables",
+            "unknown section; did you mean limits?",
+        ),
         (
             "[xyz]",
             "xyz",
-            "{}",
+            "a table",
             f"unknown section; known: {', '.join(SECTIONS)}",
         ),
         (
@@ -154,7 +160,8 @@ def test_a_long_value_is_shortened(tmp_path: Path) -> None:
     ("text", "shown"),
     [
         pytest.param(f"[server]\nport = 0x{'f' * 5000}", "a huge int", id="int"),
-        pytest.param(f"[server]\nport.{'a.' * 5000}a = 1", "a huge dict", id="table"),
+        pytest.param(f"[server]\nport.{'a.' * 5000}a = 1", "a table", id="table"),
+        pytest.param(f"[server]\nport = [1, {{{'a.' * 5000}a = 1}}]", "a huge list", id="list"),
     ],
 )
 def test_a_value_that_cannot_be_printed_is_described(tmp_path: Path, text: str, shown: str) -> None:
@@ -162,6 +169,24 @@ def test_a_value_that_cannot_be_printed_is_described(tmp_path: Path, text: str, 
     assert problems_of(write(tmp_path, text)) == [
         ConfigProblem("server.port", shown, "allowed is an integer from 0 to 65535")
     ]
+
+
+@pytest.mark.parametrize(
+    ("toml", "shown"),
+    [
+        ("false", "false"),
+        ("1979-05-27", "1979-05-27"),
+        ("07:32:00", "07:32:00"),
+        ("1979-05-27T07:32:00Z", "1979-05-27T07:32:00+00:00"),
+        ("[]", "[]"),
+        ("{a = 1}", "a table"),
+    ],
+)
+def test_a_value_is_shown_as_in_the_file(tmp_path: Path, toml: str, shown: str) -> None:
+    """What is wrong is named as the file has it, not as Python would write it."""
+    (problem,) = problems_of(write(tmp_path, f"[server]\nport = {toml}"))
+
+    assert problem.value == shown
 
 
 @pytest.mark.parametrize(

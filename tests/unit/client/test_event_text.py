@@ -16,7 +16,7 @@ NOW = datetime(2026, 1, 2, 10, 30, 0, 250_000, UTC)
 def text_of(event_type: str, data: Any) -> str:
     """Return what stands behind time and type."""
     line = event_line(event_type, json.dumps(data), NOW, has_colour=False)
-    before = f"10:30:00.250 {event_type:<15} "
+    before = f"10:30:00.250 {event_type:<18} "
     assert line.startswith(before)
     return line.removeprefix(before)
 
@@ -104,6 +104,11 @@ def text_of(event_type: str, data: Any) -> str:
         ("price:update", {"symbol": "AAPL", "price": 585.62}, "AAPL last 585.62"),
         (
             "price:update",
+            {"symbol": "CL", "price": -37.63, "bid": "-37.65", "ask": 0},
+            "CL -37.65 x 0 last -37.63",
+        ),
+        (
+            "price:update",
             {"initializing": True, "prices": [{"symbol": f"S{n}"} for n in range(10)]},
             "snapshot: 10 prices S0 S1 S2 S3 S4 S5 S6 S7 and 2 more",
         ),
@@ -139,8 +144,15 @@ def text_of(event_type: str, data: Any) -> str:
         (
             "connection:refused",
             {"reason": "draining", "retryAfterMs": 1500},
-            "draining retry after ms 1500",
+            "draining - next try in 1.5 s",
         ),
+        (
+            "connection:refused",
+            {"reason": "attempt_limit", "retryAfterMs": 42_000},
+            "attempt_limit - next try in 42 s",
+        ),
+        ("connection:refused", {"reason": "draining"}, "draining"),
+        ("connection:refused", {"retryAfterMs": "soon"}, "- retry after ms soon"),
         ("session:expired", {"message": "Session ended"}, "Session ended"),
         ("server:shutdown", {"message": "Bye"}, "Bye"),
         ("custom", {"a": [1, "é"], "b": None}, '{"a": [1, "é"], "b": null}'),
@@ -152,10 +164,21 @@ def test_an_event_is_one_readable_line(event_type: str, data: Any, text: str) ->
     assert text == text_of(event_type, data)
 
 
+def test_a_wait_past_any_float_is_shown_as_it_is() -> None:
+    """A peer may write any number."""
+    assert text_of("connection:refused", {"retryAfterMs": 10**400}).endswith(f"ms {10**400}")
+
+
+@pytest.mark.parametrize("event_type", _DESCRIPTIONS)
+def test_what_events_say_begins_in_one_column(event_type: str) -> None:
+    """No type is too long for the others to be aligned with it."""
+    assert event_line(event_type, "text", NOW, has_colour=False)[32:] == "text"
+
+
 def test_data_that_is_not_json_is_shown_as_it_is() -> None:
     """Any server's text is text."""
     assert event_line("news", "it rains", NOW, has_colour=False) == (
-        "10:30:00.250 news            it rains"
+        "10:30:00.250 news               it rains"
     )
 
 
@@ -165,7 +188,7 @@ def test_the_events_own_time_is_shown_in_the_readers_zone() -> None:
     data = '{"symbol":"A","price":1,"timestamp":"2026-01-02T09:15:00.007Z"}'
 
     assert event_line("price:update", data, now, has_colour=False) == (
-        "11:15:00.007 price:update    A last 1"
+        "11:15:00.007 price:update       A last 1"
     )
 
 
@@ -175,14 +198,14 @@ def test_a_strange_time_is_replaced_by_now(timestamp: object) -> None:
     now = NOW.astimezone(timezone(-timedelta(hours=2)))
     data = json.dumps({"message": "x", "timestamp": timestamp})
 
-    assert event_line("test", data, now, has_colour=False) == "08:30:00.250 test            x"
+    assert event_line("test", data, now, has_colour=False) == "08:30:00.250 test               x"
 
 
 def test_colour_surrounds_the_padded_type_alone() -> None:
     """On a terminal the type is coloured, and columns stay aligned."""
     line = event_line("order:fill", '{"orderId":"o-1"}', NOW, has_colour=True)
 
-    assert line == "10:30:00.250 \x1b[32morder:fill     \x1b[0m o-1"
+    assert line == "10:30:00.250 \x1b[32morder:fill        \x1b[0m o-1"
 
 
 @pytest.mark.parametrize("event_type", ["price:update", "unheard-of"])
@@ -195,7 +218,7 @@ def test_control_characters_do_not_reach_the_terminal() -> None:
     """Neither type, nor fields, nor text of a peer can command the terminal."""
     line = event_line("evil\x1b[2J", r'{"message":"\u001b[2J\n"}', NOW, has_colour=False)
 
-    assert line == r'10:30:00.250 evil\u001b[2J   {"message": "\u001b[2J\n"}'
+    assert line == r'10:30:00.250 evil\u001b[2J      {"message": "\u001b[2J\n"}'
     assert event_line("test", '{"message":"\\u001b[2J"}', NOW, has_colour=False).isprintable()
     assert event_line("test", "\x1b[2J", NOW, has_colour=False).isprintable()
 

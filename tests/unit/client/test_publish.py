@@ -14,6 +14,12 @@ from sseserver.client.publish import MAX_UNANSWERED_LINES, add_reference, run, w
 from tests.unit.client.fake_ingest_port import accepted, answering, serving
 
 
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for no server unless a test says so."""
+    monkeypatch.setattr(publish, "START_SECONDS", 0.0)
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Return where the fake ingest port listens."""
@@ -141,15 +147,21 @@ def test_standard_input_is_sent_line_by_line(path: Path, give_stdin: GiveStdin) 
     assert [b'{"n":1,"ref":1}', b'{"n":2,"ref":2}', b'{"n":3,"ref":3}'] == received
 
 
-def test_empty_input_is_no_error(path: Path, give_stdin: GiveStdin) -> None:
-    """Nothing to publish is published."""
-    give_stdin(b"")
+@pytest.mark.parametrize("text", [b"", b"\n\r\n"])
+def test_empty_input_is_no_error_but_said(
+    path: Path, give_stdin: GiveStdin, capsys: pytest.CaptureFixture[str], text: bytes
+) -> None:
+    """Nothing to publish is published; one line says that it was nothing."""
+    give_stdin(text)
     received: list[bytes] = []
 
     with serving(path, answering(received)):
         code = run(str(path), None, None, None)
 
     assert (0, []) == (code, received)
+    assert ("", "sseserver publish: standard input held no line: nothing was published\n") == (
+        capsys.readouterr()
+    )
 
 
 def test_lines_are_sent_ahead_of_answers_up_to_the_window(
@@ -227,6 +239,45 @@ def test_a_stale_socket_is_one_clear_line(path: Path, capsys: pytest.CaptureFixt
     assert capsys.readouterr().err == (
         f"sseserver publish: cannot connect to {path}: no server listens on it\n"
     )
+
+
+@pytest.mark.parametrize("is_stale", [False, True])
+def test_a_server_that_is_just_starting_is_waited_for(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], is_stale: bool
+) -> None:
+    """Without a socket, or with one that a killed server left, it is looked for again."""
+    if is_stale:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as unused:
+            unused.bind(str(path))
+    received: list[bytes] = []
+
+    with ExitStack() as stack:
+
+        def start_server(_: float) -> None:
+            path.unlink(missing_ok=True)
+            stack.enter_context(serving(path, answering(received)))
+
+        monkeypatch.setattr(publish, "START_SECONDS", 60.0)
+        monkeypatch.setattr("time.sleep", start_server)
+        code = run(str(path), '{"op":"ping"}', None, None)
+
+    assert (0, '{"ref":1,"ok":true}\n', "") == (code, *capsys.readouterr())
+    assert [b'{"op":"ping","ref":1}'] == received
+
+
+def test_a_server_is_not_waited_for_for_ever(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is looked for again until its time to start is over."""
+    now = [100.0]
+
+    def pass_time(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(publish, "START_SECONDS", 2.0)
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr("time.sleep", pass_time)
+
+    assert run(str(path), "{}", None, None) == 1
+    assert 102.0 <= now[0] < 102.1
 
 
 @pytest.mark.parametrize(

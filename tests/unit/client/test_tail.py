@@ -35,7 +35,7 @@ async def test_events_are_printed_one_a_line(
 
     lines = capsys.readouterr().out.splitlines()
 
-    assert [" test            hello"] * 2 == [line[12:] for line in lines]
+    assert [" test               hello"] * 2 == [line[12:] for line in lines]
 
 
 async def test_json_is_one_object_a_line(
