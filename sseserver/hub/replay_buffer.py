@@ -59,17 +59,23 @@ class ReplayBuffer:
     def __len__(self) -> int:
         return len(self.events)
 
-    def append(self, event: Event) -> None:
-        """Keep the newest event; whoever owns the buffer evicts past the limit."""
-        self.events.append(event)
-        self.size_bytes += event_bytes(event)
+    def append(self, event: Event) -> int:
+        """Keep the newest event and return its memory in bytes.
 
-    def evict(self) -> Event:
-        """Let the oldest event go, and return it."""
+        Whoever owns the buffer evicts past the limit.
+        """
+        size_bytes = event_bytes(event)
+        self.events.append(event)
+        self.size_bytes += size_bytes
+        return size_bytes
+
+    def evict(self) -> tuple[Event, int]:
+        """Let the oldest event go, and return it with its memory in bytes."""
         event = self.events.popleft()
-        self.size_bytes -= event_bytes(event)
+        size_bytes = event_bytes(event)
+        self.size_bytes -= size_bytes
         self._evicted[topic_of(event.route)] = event.id
-        return event
+        return event, size_bytes
 
     def note_slow(self, first: int, last: int) -> None:
         """Note that a connection opened at ID `first` was closed as too slow at ID `last`."""

@@ -18,7 +18,7 @@ from sseserver.config import BufferConfig
 from sseserver.delivery.timer_wheel import TimerWheel
 from sseserver.errors import GapReason
 from sseserver.events import Event
-from sseserver.hub.replay_buffer import Loss, ReplayBuffer, event_bytes
+from sseserver.hub.replay_buffer import Loss, ReplayBuffer
 from sseserver.hub.subscription import Subscription
 
 if TYPE_CHECKING:
@@ -140,10 +140,10 @@ class Users:
     def append(self, user: User, event: Event, now: float) -> None:
         """Keep a fact in its user's buffer and let the oldest go past the limits."""
         buffer = user.buffer
-        buffer.append(event)
-        self.buffered_bytes += event_bytes(event)
+        if not buffer.events:
+            self._filled[user.user_id] = user
+        self.buffered_bytes += buffer.append(event)
         self.buffered_events += 1
-        self._filled[user.user_id] = user
         if not user.was_connected:
             user.idle_since = now
             self._idle.move_to_end(user.user_id)
@@ -236,8 +236,8 @@ class Users:
         self._evict(user)
 
     def _evict(self, user: User) -> None:
-        event = user.buffer.evict()
-        self.buffered_bytes -= event_bytes(event)
+        event, size_bytes = user.buffer.evict()
+        self.buffered_bytes -= size_bytes
         self.buffered_events -= 1
         self.evicted_events += 1
         if not len(user.buffer):

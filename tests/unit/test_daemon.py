@@ -82,14 +82,6 @@ def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_host_that_does_not_exist_is_one_clear_line(tmp_path: Path) -> None:
-    """So is a name that stands for no address."""
-    words = start_refusal(tmp_path, {"server.host": "_", "auth.trading": "session"})
-
-    assert words.startswith("cannot listen on _:0: ")
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_taken_ingest_path_is_one_clear_line(tmp_path: Path) -> None:
     """Another server's socket is not touched."""
     path = tmp_path / "ingest.sock"

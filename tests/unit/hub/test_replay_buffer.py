@@ -74,7 +74,7 @@ def test_the_oldest_event_goes_first() -> None:
     events = [fact(number) for number in (2, 4)]
     buffer = buffer_of(*events)
 
-    assert events == [buffer.evict(), buffer.evict()]
+    assert events == [buffer.evict()[0], buffer.evict()[0]]
 
 
 @pytest.mark.parametrize(
