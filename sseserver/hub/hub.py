@@ -126,13 +126,16 @@ class Hub:
         user = self.users.obtain(event.user_id, now)
         self.users.append(user, event, now)
         connections = 0
-        for audience in tuple(user.routes.get(event.route, ())):
-            audience.push(self.frames.frame(event), event.id, event.received)
-            connections += len(audience)
+        audiences = user.routes.get(event.route)
+        if audiences is not None:
+            frame = self.frames.frame(event)
+            for audience in audiences:
+                audience.push(frame, event.id, event.received)
+                connections += len(audience)
             if is_urgent:
-                self.audiences.flush_one(audience, now)
-        if is_urgent:
-            self.streams.settle()
+                for audience in tuple(audiences):
+                    self.audiences.flush_one(audience, now)
+                self.streams.settle()
         if user.parked:
             self.slow_consumers.owe(user, event, len(self.frames.frame(event)))
         return connections

@@ -18,11 +18,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias, get_args
 
 import msgspec
-from msgspec import UNSET, Struct
+from msgspec import Struct
 
 from sseserver.errors import FeedError, FeedErrorCode
 from sseserver.events import EVENT_TYPES, JsonObject, Topic
-from sseserver.ingest.fields import Name, Reference
+from sseserver.ingest.fields import Name, Reference, is_plain
 from sseserver.ingest.operations import Operation, OperationMessage, operation_message
 from sseserver.ingest.payloads import (
     AgentStatus,
@@ -35,7 +35,7 @@ from sseserver.ingest.payloads import (
     StrategyUpdate,
     TradeNew,
 )
-from sseserver.ingest.validation import convert, known_part, read_object, shape_of
+from sseserver.ingest.validation import check_names, convert, known_part, read_object, shape_of
 
 if TYPE_CHECKING:
     _Extra: TypeAlias = JsonObject | None
@@ -176,9 +176,16 @@ def decode(line: bytes) -> Message:
             line's `ref` where that could be read.
     """
     try:
-        return _decode_usual(line)
+        message = _decode_usual(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _decode_with_care(line)
+    if not is_plain(line):
+        try:
+            _check_all_names(message)
+        except FeedError as error:
+            error.ref = message.ref
+            raise
+    return message
 
 
 def data_object(message: PublishMessage) -> JsonObject:
@@ -188,9 +195,8 @@ def data_object(message: PublishMessage) -> JsonObject:
     """
     if message.extra is not None:
         return message.extra
-    data = message.data
-    fields = ((name, getattr(data, name)) for name in data.__struct_fields__)
-    return {name: value for name, value in fields if value is not UNSET}
+    data: JsonObject = msgspec.to_builtins(message.data)
+    return data
 
 
 def _decode_with_care(line: bytes) -> Message:
@@ -230,11 +236,17 @@ def _publish_message(given: JsonObject) -> PublishMessage:
     envelope = {name: given[name] for name in _ENVELOPE if name in given}
     data = envelope.get("data")
     if not isinstance(data, dict):
-        return convert(envelope, shape)
+        return convert(envelope, shape)  # which says what it has to be
     for name in _SNAPSHOT_FIELDS.get(EVENT_TYPES[shape.event_type].topic, ()):
         data.pop(name, None)
     known = known_part(data, shape.__annotations__["data"])
     message = convert(envelope | {"data": known}, shape)
+    _check_all_names(message)
     if len(known) < len(data):
         message.extra = data
     return message
+
+
+def _check_all_names(message: PublishMessage) -> None:
+    check_names(message, "$")
+    check_names(message.data, "$.data")

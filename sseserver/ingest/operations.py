@@ -16,9 +16,9 @@ from msgspec import Struct
 
 from sseserver.errors import FeedErrorCode
 from sseserver.events import JsonObject
-from sseserver.ingest.fields import Expiry, Name, Reference
+from sseserver.ingest.fields import CheckedName, Expiry, Reference
 from sseserver.ingest.payloads import HeldPosition, OrderUpdate
-from sseserver.ingest.validation import convert, known_part, shape_of
+from sseserver.ingest.validation import check_names, convert, known_part, shape_of
 from sseserver.state.sessions import Role
 
 
@@ -31,8 +31,8 @@ class Operation(Struct, kw_only=True, frozen=True, gc=False):
 class SessionPut(Operation, frozen=True):
     """`session.put`: a session becomes valid, or changes."""
 
-    sessionId: Name
-    userId: Name
+    sessionId: CheckedName
+    userId: CheckedName
     expiresAt: Expiry | None = None
     role: Role = "user"
 
@@ -49,27 +49,27 @@ class SessionPut(Operation, frozen=True):
 class SessionDelete(Operation, frozen=True):
     """`session.delete`: a session is revoked."""
 
-    sessionId: Name
+    sessionId: CheckedName
 
 
 class StrategyPut(Operation, frozen=True):
     """`strategy.put`: a strategy belongs to a user."""
 
-    strategyId: Name
-    userId: Name
+    strategyId: CheckedName
+    userId: CheckedName
 
 
 class StrategyDelete(Operation, frozen=True):
     """`strategy.delete`: a strategy is forgotten."""
 
-    strategyId: Name
-    userId: Name | None = None
+    strategyId: CheckedName
+    userId: CheckedName | None = None
 
 
 class OrdersPut(Operation, frozen=True):
     """`orders.put`: these are a user's orders; each is valid as `order:update` data."""
 
-    userId: Name
+    userId: CheckedName
     orders: list[JsonObject]
     notify: bool = False
 
@@ -77,7 +77,7 @@ class OrdersPut(Operation, frozen=True):
 class PositionsPut(Operation, frozen=True):
     """`positions.put`: these are a user's positions; each is a valid `HeldPosition`."""
 
-    userId: Name
+    userId: CheckedName
     positions: list[JsonObject]
     notify: bool = False
 
@@ -112,10 +112,12 @@ def operation_message(given: JsonObject, op: object) -> OperationMessage:
     match message:
         case OrdersPut():
             orders = [known_part(order, OrderUpdate) for order in message.orders]
-            convert(orders, list[OrderUpdate], "$.orders")
+            for place, order in enumerate(convert(orders, list[OrderUpdate], "$.orders")):
+                check_names(order, f"$.orders[{place}]")
         case PositionsPut():
             positions = [known_part(position, HeldPosition) for position in message.positions]
-            convert(positions, list[HeldPosition], "$.positions")
+            for place, held in enumerate(convert(positions, list[HeldPosition], "$.positions")):
+                check_names(held, f"$.positions[{place}]")
         case _:
             pass
     return message

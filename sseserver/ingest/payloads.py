@@ -3,6 +3,7 @@
 Fields have the names they have on the wire. What a feed left out is `UNSET` and is left out
 again when a struct is encoded. `timestamp` comes last everywhere, as in the specification.
 
+The characters of names are not checked here (`ingest.validation.check_names`), timestamps are.
 Structs refuse unknown fields, so that the one decode of the usual line also tells that it holds
 nothing else. The garbage collector need not look at them: what was decoded from JSON is a tree.
 
@@ -28,10 +29,8 @@ from sseserver.ingest.fields import (
     Size,
     StrategyStatus,
     Text,
-    UncheckedName,
     UncheckedTimestamp,
     Volume,
-    check_name,
     check_timestamp,
 )
 
@@ -108,18 +107,13 @@ class HeldPosition(Payload):
 
 
 class PriceUpdate(Payload):
-    """`price:update`: the hot path, whose checks are therefore its own."""
+    """`price:update`."""
 
-    symbol: UncheckedName
+    symbol: Name
     price: Price
     bid: Price | UnsetType = UNSET
     ask: Price | UnsetType = UNSET
     volume: Volume | UnsetType = UNSET
-
-    def __post_init__(self) -> None:
-        check_name("symbol", self.symbol)
-        if self.timestamp is not UNSET:
-            check_timestamp(self.timestamp)
 
 
 class AiDecision(Payload):

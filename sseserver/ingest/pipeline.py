@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from sseserver.ingest.payloads import PriceUpdate
 
 _PRICE: Final = "price:update"
+_ROUTES: Final = {event_type.name: str(event_type.topic) for event_type in EVENT_TYPES.values()}
 
 _log = structlog.get_logger()
 
@@ -134,7 +135,7 @@ class Pipeline:
         data = self._completed(message, wall_ms)
         event_type = message.event_type
         user_id = message.userId
-        route = str(EVENT_TYPES[event_type].topic)
+        route = _ROUTES[event_type]
         if isinstance(message, PublishStrategyUpdate):
             user_id = self._owner_of(message.data.strategyId, user_id)
             route = f"{route}/{message.data.strategyId}"
@@ -209,7 +210,9 @@ class Pipeline:
 
     def _completed(self, message: PublishMessage, wall_ms: int) -> JsonObject:
         """Return the payload redacted, with a timestamp."""
-        data = self.redactor.redact(messages.data_object(message), "$.data")
+        data = messages.data_object(message)
+        if message.extra is not None or not self.redactor.spares(type(message.data)):
+            data = self.redactor.redact(data, "$.data")
         if "timestamp" not in data:
             data["timestamp"] = self._timestamp_of(wall_ms)
         return data

@@ -11,6 +11,9 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any, Final, Literal, TypeAlias
 
+import msgspec
+from msgspec import Struct
+
 from sseserver.errors import FeedError, FeedErrorCode
 from sseserver.events import JsonObject
 
@@ -35,7 +38,7 @@ class Redactor:
         internal_prefixes: `redaction.internal_prefixes`; none is empty.
     """
 
-    __slots__ = ("_internal_prefixes", "_secret_endings", "_verdicts")
+    __slots__ = ("_internal_prefixes", "_secret_endings", "_spared", "_verdicts")
 
     def __init__(self, secret_keys: Sequence[str], internal_prefixes: Sequence[str]) -> None:
         names = [_letters_and_digits(key) for key in secret_keys]
@@ -44,6 +47,21 @@ class Redactor:
         self._secret_endings = (*names, *(f"{name}s" for name in names))
         self._internal_prefixes = tuple(internal_prefixes)
         self._verdicts: dict[str, _Verdict] = {}
+        self._spared: dict[type[Struct], bool] = {}
+
+    def spares(self, shape: type[Struct]) -> bool:
+        """Return whether objects of this shape stay as they are, whatever they say.
+
+        They do when each of their fields is a text, number or choice under a harmless key.
+        """
+        spared = self._spared.get(shape)
+        if spared is None:
+            fields = msgspec.structs.fields(shape)
+            spared = all(
+                field.type is not Any and self._judge(field.name) == "keep" for field in fields
+            )
+            self._spared[shape] = spared
+        return spared
 
     def redact(self, value: JsonObject, path: str = "$") -> JsonObject:
         """Return a copy of `value` without secrets and internal fields, at any depth.

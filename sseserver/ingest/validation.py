@@ -10,14 +10,14 @@ Source: contract section 3.
 import re
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_args
 
 import msgspec
 from msgspec import UNSET, Struct
 
 from sseserver.errors import FeedError, FeedErrorCode
 from sseserver.events import JsonObject
-from sseserver.ingest.fields import CHOICES, WORDS, FieldError
+from sseserver.ingest.fields import CHOICES, NAME_WORDS, WORDS, FieldError, Name, is_name
 
 _MAX_QUOTED: Final = 64
 """Characters of an unknown word that are repeated to whoever sent it."""
@@ -61,6 +61,22 @@ def convert(given: object, shape: type[_S], path: str = "$") -> _S:
         raise _refusal(error, path) from error
 
 
+def check_names(message: Struct, path: str) -> None:
+    """Refuse control characters in the names of a message.
+
+    Args:
+        message: A struct with fields of the type `Name`.
+        path: Where it stands in the line.
+
+    Raises:
+        FeedError: There is one.
+    """
+    for field in _name_fields(type(message)):
+        name = getattr(message, field)
+        if isinstance(name, str) and not is_name(name):
+            raise FeedError(FeedErrorCode.INVALID_MESSAGE, NAME_WORDS, path=f"{path}.{field}")
+
+
 def known_part(given: JsonObject, shape: type[Struct]) -> JsonObject:
     """Return the fields of `given` that `shape` knows.
 
@@ -93,6 +109,12 @@ def shape_of(shapes: Mapping[str, _S], field: str, word: object, code: FeedError
 def _nullable_fields(shape: type[Struct]) -> tuple[str, ...]:
     fields = msgspec.structs.fields(shape)
     return tuple(field.name for field in fields if not field.required and field.type is not Any)
+
+
+@cache
+def _name_fields(shape: type[Struct]) -> tuple[str, ...]:
+    fields = msgspec.structs.fields(shape)
+    return tuple(field.name for field in fields if Name in (field.type, *get_args(field.type)))
 
 
 def _refusal(error: msgspec.ValidationError, root: str) -> FeedError:

@@ -102,6 +102,7 @@ class Projection:
         account = self._account(user_id)
         payload = account.portfolio.update(data, event_id)
         self._keep(user_id, account)
+        self._watches.index(user_id, account.portfolio.symbols)
         return payload
 
     def put_orders(self, user_id: str, orders: list[JsonObject]) -> None:
@@ -115,6 +116,7 @@ class Projection:
         account = self._account(user_id)
         account.portfolio.replace(positions, event_id)
         self._keep(user_id, account)
+        self._watches.index(user_id, account.portfolio.symbols)
 
     def set_price(self, quote: Quote) -> None:
         """Replace the last quote of an instrument.
@@ -244,7 +246,6 @@ class Projection:
             self._accounts.move_to_end(user_id)
         else:
             self._accounts.pop(user_id, None)
-        self._watches.index(user_id, account.portfolio.symbols)
 
     def _make_room(self) -> None:
         """Forget the longest untouched user who is not watched, if there is no room for one more.

@@ -8,14 +8,15 @@ from msgspec import Meta
 
 from sseserver.ingest.fields import (
     WORDS,
+    CheckedName,
     FieldError,
-    Name,
     Number,
     Price,
     Size,
     Volume,
-    check_name,
     check_timestamp,
+    is_name,
+    is_plain,
 )
 
 
@@ -110,9 +111,8 @@ def test_strings_of_something(text: str) -> None:
 @pytest.mark.parametrize("name", ["AAPL", "a b", "a\u00a0b", "a\u200db", "\ue000"])
 def test_unprintable_is_not_control(name: str) -> None:
     """Names with unprintable characters that are no control characters pass both checks."""
-    check_name("symbol", name)
-
-    assert fits(name, Name)
+    assert is_name(name)
+    assert fits(name, CheckedName)
 
 
 @pytest.mark.parametrize("code", [*range(0x20), *range(0x7F, 0xA0)])
@@ -120,10 +120,17 @@ def test_control_characters(code: int) -> None:
     """Both checks of names refuse each of C0, DEL and C1."""
     name = f"a{chr(code)}"
 
-    assert not fits(name, Name)
-    with pytest.raises(FieldError) as refusal:
-        check_name("symbol", name)
-    assert refusal.value.field == "symbol"
+    assert not fits(name, CheckedName)
+    assert not is_name(name)
+    assert not is_plain(msgspec.json.encode(name))
+
+
+def test_a_plain_line() -> None:
+    """All but what is escaped, DEL and beyond ASCII."""
+    plain = bytes(set(range(0x20, 0x7F)) - {ord("\\")})
+
+    assert is_plain(plain)
+    assert [False] * 3 == [is_plain(plain + end) for end in (b"\\u0041", b"\x7f", "ü".encode())]
 
 
 def test_a_good_timestamp() -> None:

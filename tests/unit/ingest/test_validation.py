@@ -9,14 +9,22 @@ from msgspec import UNSET, Struct, UnsetType
 
 from sseserver.errors import FeedError, FeedErrorCode
 from sseserver.events import JsonObject
-from sseserver.ingest.fields import Confidence, Expiry, FieldError, Name, Number, Size, Volume
+from sseserver.ingest.fields import (
+    CheckedName,
+    Confidence,
+    Expiry,
+    FieldError,
+    Number,
+    Size,
+    Volume,
+)
 from sseserver.ingest.validation import convert, known_part, read_object, shape_of
 
 
 class Inner(Struct, forbid_unknown_fields=True):
     """Every kind of field that is worded in its own way."""
 
-    name: Name = "x"
+    name: CheckedName = "x"
     size: Size = 1
     volume: Volume = 1
     number: Number = 1
