@@ -95,6 +95,7 @@ class Hub:
             users=self.users,
             audiences=self.audiences,
             slow_consumers=self.slow_consumers,
+            wheel=wheel,
             state=state,
             ids=self.ids,
             frames=self.frames,

@@ -67,7 +67,7 @@ class SlowConsumers:
                 continue
             if not subscription.is_parked:
                 kept_bytes = self._kept_bytes(subscription)
-            elif event.id > subscription.last_id and event.route in subscription.request.routes:
+            elif subscription.lacks(event):
                 kept_bytes = subscription.owe(size_bytes)
             else:
                 continue

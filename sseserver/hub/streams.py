@@ -3,7 +3,8 @@
 What it is sent in between is the work of `hub.catch_up` and its audience. A stream ends in one
 of two ways. At once, when its right to be told is gone (session, strategy); or after the facts
 that are still held for it, when only its time is over (shutdown, too many connections): the
-process, or the 204 to its return, leaves no other chance to have them.
+process, or the 204 to its return, leaves no other chance to have them. A user's oldest
+connection has `LEAVE_SECONDS` for that: a client that does not read must not keep its place.
 """
 
 from collections.abc import Callable
@@ -13,11 +14,13 @@ import structlog
 
 from sseserver.clock import Clock, iso_timestamp
 from sseserver.config import LimitsConfig
+from sseserver.delivery.timer_wheel import TimerWheel
 from sseserver.errors import CloseReason
 from sseserver.event_id import EventIdGenerator, format_event_id
 from sseserver.events import JsonObject, Topic
 from sseserver.hub.audiences import Audiences
 from sseserver.hub.catch_up import CatchUp
+from sseserver.hub.farewells import Farewells
 from sseserver.hub.replay_buffer import ReplayBuffer
 from sseserver.hub.resume import plan_opening
 from sseserver.hub.slow_consumers import SlowConsumers
@@ -25,8 +28,11 @@ from sseserver.hub.state_source import StateSource
 from sseserver.hub.subscription import Farewell, Sink, StreamRequest, Subscription
 from sseserver.hub.users import User, Users
 from sseserver.metrics import Counters
-from sseserver.wire.compression import epilogue, prologue
-from sseserver.wire.sse_frame import LAST_CHUNK, FrameEncoder, chunk
+from sseserver.wire.compression import prologue
+from sseserver.wire.sse_frame import FrameEncoder, chunk
+
+LEAVE_SECONDS: Final = 2.0
+"""How long a connection that is one too many may take to read what is held for it."""
 
 _NO_EVENTS: Final = ReplayBuffer()
 
@@ -34,7 +40,7 @@ _log = structlog.get_logger()
 
 
 class Streams:
-    """Opens, resumes and ends streams.
+    """Opens, resumes and ends streams; an entry of the timer wheel while some are leaving.
 
     Attributes:
         clients: Every open stream by client ID.
@@ -47,6 +53,7 @@ class Streams:
         users: Users,
         audiences: Audiences,
         slow_consumers: SlowConsumers,
+        wheel: TimerWheel,
         state: StateSource,
         ids: EventIdGenerator,
         frames: FrameEncoder,
@@ -59,6 +66,8 @@ class Streams:
         self._users = users
         self._audiences = audiences
         self._slow_consumers = slow_consumers
+        self._wheel = wheel
+        self._farewells = Farewells(users, audiences, ids, frames, clock)
         self._state = state
         self._ids = ids
         self._clock = clock
@@ -69,6 +78,8 @@ class Streams:
         self.frames = frames
         self.limits = limits
         self.clients: dict[str, Subscription] = {}
+        self.timer_slot = -1
+        self._leaving: dict[Subscription, float] = {}
         self.catch_up = CatchUp(
             users=users,
             audiences=audiences,
@@ -146,24 +157,36 @@ class Streams:
     def end(self, subscription: Subscription, farewell: Farewell) -> None:
         """End a stream properly, once it has been handed the facts that are held for it.
 
-        Until then it is open, and bounded like any slow stream; against the limit of its user
-        it counts no more.
+        What is published later is not for it any more; its farewell's ID, from which the
+        client can resume, stands between the two.
         """
-        subscription.farewell = farewell
-        user = self._users.of(subscription)
-        lacks_facts = False
-        if user is not None:
-            user.counted.pop(subscription, None)
-            lacks_facts = next(user.lacked_by(subscription), None) is not None
         if subscription.audience is not None:
-            self._say_farewell(subscription)
-        elif not (lacks_facts and subscription.sink.is_paused):
+            self.end_at_once(subscription, farewell)
+            return
+        user = self._users.of(subscription)
+        lacks_facts = user is not None and next(user.lacked_by(subscription), None) is not None
+        subscription.farewell = farewell
+        subscription.end_id = self._ids.next(self._clock.wall_ms())
+        if not (lacks_facts and subscription.sink.is_paused):
             self.catch_up.advance(subscription)
 
     def end_at_once(self, subscription: Subscription, farewell: Farewell) -> None:
         """End a stream properly, without what it still lacks."""
+        audience = subscription.audience
+        if audience is not None and audience.is_dirty:
+            self._audiences.flush_one(audience, self._clock.monotonic())
+        event_id = self._farewells.resume_point(subscription)
         subscription.farewell = farewell
-        self._say_farewell(subscription)
+        self._finish(subscription, event_id)
+
+    def on_timer(self, now: float) -> float | None:
+        """End those who took too long to leave."""
+        for subscription, deadline in list(self._leaving.items()):
+            if now < deadline:
+                return deadline
+            assert subscription.farewell is not None, "who leaves has a farewell"
+            self.end_at_once(subscription, subscription.farewell)
+        return None
 
     def end_session(self, session_key: bytes) -> int:
         """End the streams of a session that is no longer valid; return how many."""
@@ -198,6 +221,7 @@ class Streams:
         subscription.is_open = False
         request = subscription.request
         self.clients.pop(subscription.client_id, None)
+        self._leaving.pop(subscription, None)
         self._slow_consumers.forget(subscription)
         self.catch_up.leave(subscription)
         if request.session_key is not None:
@@ -249,7 +273,22 @@ class Streams:
                 limit=limit,
             )
             self._counters.evicted_connections += 1
-            self.end(oldest, Farewell(CloseReason.CONNECTION_LIMIT, "connection:limit", payload))
+            del user.counted[oldest]
+            farewell = Farewell(CloseReason.CONNECTION_LIMIT, "connection:limit", payload)
+            self.end(oldest, farewell)
+            if oldest.is_open:
+                self._let_leave(user, oldest)
+
+    def _let_leave(self, user: User, subscription: Subscription) -> None:
+        """Give a stream its time to leave; so many at once as the user may have connections."""
+        leaving = [other for other in user.connections if other in self._leaving]
+        if len(leaving) >= self.limits.connections_per_user:
+            assert leaving[0].farewell is not None, "who leaves has a farewell"
+            self.end_at_once(leaving[0], leaving[0].farewell)
+        deadline = self._clock.monotonic() + LEAVE_SECONDS
+        if not self._leaving:
+            self._wheel.schedule(self, deadline)
+        self._leaving[subscription] = deadline
 
     def _opening(self, subscription: Subscription, user: User | None) -> bytes:
         request = subscription.request
@@ -287,41 +326,19 @@ class Streams:
         return plain
 
     def _say_farewell(self, subscription: Subscription) -> None:
-        """Write the last event of a stream and end it; a client can resume from its ID."""
-        audience = subscription.audience
-        if audience is not None and audience.is_dirty:
-            self._audiences.flush_one(audience, self._clock.monotonic())
+        """End a stream that has been handed everything before its end."""
+        self._finish(subscription, subscription.end_id)
+
+    def _finish(self, subscription: Subscription, event_id: int | None) -> None:
         farewell = subscription.farewell
         assert farewell is not None, "only a stream that ends is said farewell to"
         user = self._users.of(subscription)
-        plain = b""
-        if farewell.event_type:
-            farewell_id = self._farewell_id(subscription, user)
-            plain = self.frames.single(
-                farewell.event_type, farewell.payload, farewell_id, farewell.retry_ms
-            )
-            if farewell.reason is CloseReason.CONNECTION_LIMIT:
-                assert user is not None, "only the connections of users are limited"
-                assert farewell_id is not None, "it lacks nothing, so that there is room behind it"
-                user.remember_limit_id(farewell_id)
+        is_limit = farewell.reason is CloseReason.CONNECTION_LIMIT
+        if is_limit and user is not None and event_id is not None:
+            user.remember_limit_id(event_id)
         self.leave(subscription)
-        subscription.sink.finish(self._tail(subscription, plain), farewell.reason)
-
-    def _farewell_id(self, subscription: Subscription, user: User | None) -> int | None:
-        """Return an ID after all that the stream was handed and before what it still lacks."""
-        if subscription.audience is None and user is not None:
-            lacking = next(user.lacked_by(subscription), None)
-            if lacking is not None:
-                return self._ids.between(subscription.last_id, lacking.id)
-        return self._ids.next(self._clock.wall_ms())
-
-    def _tail(self, subscription: Subscription, plain: bytes) -> bytes:
-        request = subscription.request
-        tail = self._audiences.apart(subscription, plain) if plain else b""
-        ending = epilogue(request.encoding, subscription.trailer)
-        if ending:
-            tail += chunk(ending) if request.is_chunked else ending
-        return tail + LAST_CHUNK if request.is_chunked else tail
+        last_bytes = self._farewells.last_bytes(subscription, farewell, event_id)
+        subscription.sink.finish(last_bytes, farewell.reason)
 
 
 def _name(request: StreamRequest) -> str:

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from sseserver.errors import CloseReason
 from sseserver.events import Event, JsonObject
@@ -10,6 +10,10 @@ from sseserver.wire.compression import GzipTrailer
 
 if TYPE_CHECKING:
     from sseserver.delivery.audience import Audience
+
+
+_NO_END: Final = 1 << 128
+"""Later than any ID that is ever given out."""
 
 
 class Sink(Protocol):
@@ -74,13 +78,14 @@ class Subscription:
     """A stream that is open; a member of its audience, or parked.
 
     `last_id` is the ID up to which everything was handed to the transport, `held` the facts
-    that left the replay buffer while this connection still lacked them, and `farewell` what is
-    left to say when it has been handed all facts.
+    that left the replay buffer while this connection still lacked them. Once it is to end, it
+    is owed what came before `end_id`, and then its `farewell`.
     """
 
     __slots__ = (
         "audience",
         "client_id",
+        "end_id",
         "farewell",
         "first_id",
         "has_unsent_event",
@@ -106,6 +111,7 @@ class Subscription:
         self.trailer = GzipTrailer() if request.encoding == "gzip" else None
         self.audience: Audience | None = None
         self.farewell: Farewell | None = None
+        self.end_id = _NO_END
         self.first_id = 0
         self.last_id = 0
         self.held: deque[Event] | None = None
@@ -114,6 +120,10 @@ class Subscription:
         self.is_open = True
         self.is_parked = False
         self.needs_snapshot = True
+
+    def lacks(self, event: Event) -> bool:
+        """Return whether an event of its user is owed to it and has not been handed over."""
+        return self.last_id < event.id < self.end_id and event.route in self.request.routes
 
     def hold(self, event: Event) -> None:
         """Keep a fact that leaves the replay buffer before this connection has it."""

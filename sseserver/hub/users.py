@@ -79,7 +79,7 @@ class User:
     def lacked_by(self, subscription: Subscription) -> Iterator[Event]:
         """Return the facts that a stream has not been handed, oldest first."""
         yield from subscription.held or ()
-        yield from self.buffer.after(subscription.last_id, subscription.request.routes)
+        yield from filter(subscription.lacks, self.buffer.events)
 
     def on_timer(self, now: float) -> float | None:
         """Drop the buffer when its time has come."""
@@ -244,7 +244,7 @@ class Users:
             del self._filled[user.user_id]
         self._note_overflow(user.user_id)
         for subscription in user.parked:
-            if event.id > subscription.last_id and event.route in subscription.request.routes:
+            if subscription.lacks(event):
                 subscription.hold(event)
 
     def _note_overflow(self, user_id: str) -> None:

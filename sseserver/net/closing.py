@@ -7,7 +7,7 @@ farewell of TLS, and waits for the peer's.
 """
 
 import asyncio
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from sseserver.net.socket_options import OptionSocket, progress_of
 
@@ -18,26 +18,41 @@ MAX_LINGER_SECONDS: Final = 30.0
 """However slowly it takes the rest."""
 
 
+class Patience(NamedTuple):
+    """How long a peer may take.
+
+    Attributes:
+        stalled_seconds: It takes nothing while something waits for it.
+        seconds: In all.
+    """
+
+    stalled_seconds: float = LINGER_SECONDS
+    seconds: float = MAX_LINGER_SECONDS
+
+
+USUAL_PATIENCE: Final = Patience()
+
+
 class Closing:
     """The way of one connection from its last write to its end.
 
     Args:
         transport: Everything has been written to it.
         now: Monotonic seconds.
-        patience_seconds: How long a peer may take nothing while something waits for it.
+        patience: How long the peer may take.
     """
 
-    __slots__ = ("_ends_at", "_patience_seconds", "_taken", "_taken_at", "_transport")
+    __slots__ = ("_ends_at", "_stalled_seconds", "_taken", "_taken_at", "_transport")
 
     def __init__(
         self,
         transport: asyncio.Transport,
         now: float,
-        patience_seconds: float = LINGER_SECONDS,
+        patience: Patience = USUAL_PATIENCE,
     ) -> None:
         self._transport = transport
-        self._patience_seconds = patience_seconds
-        self._ends_at = now + max(MAX_LINGER_SECONDS, patience_seconds)
+        self._stalled_seconds = patience.stalled_seconds
+        self._ends_at = now + patience.seconds
         self._taken_at = now
         self._taken = self._what_was_taken()[0]
         if transport.can_write_eof():
@@ -51,7 +66,7 @@ class Closing:
         if taken != self._taken:
             self._taken = taken
             self._taken_at = now
-        is_stalled = now - self._taken_at >= self._patience_seconds
+        is_stalled = now - self._taken_at >= self._stalled_seconds
         if not is_waiting or is_stalled or now >= self._ends_at:
             self._transport.abort()
             return None

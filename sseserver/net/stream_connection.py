@@ -11,9 +11,9 @@ from typing import Final, cast
 import structlog
 
 from sseserver.errors import CloseReason
-from sseserver.hub.streams import Streams
+from sseserver.hub.streams import LEAVE_SECONDS, Streams
 from sseserver.hub.subscription import StreamRequest, Subscription
-from sseserver.net.closing import LINGER_SECONDS, Closing
+from sseserver.net.closing import LINGER_SECONDS, USUAL_PATIENCE, Closing, Patience
 from sseserver.net.connections import Connections
 from sseserver.net.socket_options import OptionSocket, progress_of
 from sseserver.state.sessions import Sessions
@@ -128,10 +128,7 @@ class StreamConnection(asyncio.Protocol):
         self._reason = reason
         self._discarded_bytes = 0
         self._transport.write(tail)
-        # A drain has a time of its own, within which a peer may be as slow as it likes.
-        is_drain = reason is CloseReason.SHUTDOWN
-        patience_seconds = self._connections.server.drain_seconds if is_drain else LINGER_SECONDS
-        self._closing = Closing(self._transport, now, max(LINGER_SECONDS, patience_seconds))
+        self._closing = Closing(self._transport, now, self._patience(reason))
         self._connections.wheel.schedule(self, now + LINGER_SECONDS)
 
     def abort(self, reason: CloseReason) -> None:
@@ -202,6 +199,16 @@ class StreamConnection(asyncio.Protocol):
                 left = (session.expires_at_ms - wall_ms) / 1000
                 look = min(look, now + left)
         return look
+
+    def _patience(self, reason: CloseReason) -> Patience:
+        match reason:
+            case CloseReason.SHUTDOWN:  # a drain has a time of its own
+                seconds = max(LINGER_SECONDS, self._connections.server.drain_seconds)
+                return Patience(seconds, seconds)
+            case CloseReason.CONNECTION_LIMIT:  # its place is needed
+                return Patience(seconds=LEAVE_SECONDS)
+            case _:
+                return USUAL_PATIENCE
 
     def _is_stale(self, now: float) -> bool:
         """Tell whether the peer took nothing for the idle timeout while something waited.

@@ -46,6 +46,17 @@ async def delivery(server: Daemon) -> dict[str, Any]:
     return metrics
 
 
+async def connections(server: Daemon) -> dict[str, int]:
+    """Return how many connections each user has."""
+    users = (await delivery(server))["clientsPerUser"]
+    return {user["userId"]: user["clientCount"] for user in users}
+
+
+def ends(server: Daemon) -> list[str]:
+    """Return why connections have ended so far."""
+    return [line["reason"] for line in server.log if line["event"] == "client_disconnected"]
+
+
 async def read_until(client: SlowClient, number: int) -> list[Received]:
     """Return what a client reads up to the fact with this number."""
     events = [await client.next()]
@@ -358,3 +369,20 @@ async def test_the_oldest_connection_is_handed_what_is_held_before_it_goes(tmp_p
 
     assert list(range(count)) == numbers(events)
     assert "connection:limit" == events[-1].type
+
+
+async def test_clients_that_do_not_read_cannot_take_all_places(tmp_path: Path) -> None:
+    """One user may open as many as it likes: those past its limit are gone soon."""
+    settings = {"server__max_connections": 12, "limits__connections_per_user": 2}
+    async with started(tmp_path, **settings) as (server, feed), AsyncExitStack() as stack:
+        await feed.publish_many([alert(number, 20_000) for number in range(100)])
+        for _ in range(8):
+            await stack.enter_async_context(stalled(server))
+        while len(reasons := ends(server)) < 6:
+            await asyncio.sleep(0.01)
+        async with server.stream("/api/stream/alerts", session="s-user-2") as other:
+            await other.expect("connected")
+            counts = await connections(server)
+
+    assert {"user-1": 2, "user-2": 1} == counts
+    assert ["connection_limit"] * 6 == reasons

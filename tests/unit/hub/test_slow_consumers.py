@@ -233,16 +233,3 @@ def test_an_opening_that_is_not_read_is_bounded() -> None:
 
     assert CloseReason.SLOW_CONSUMER == stream.reason
     assert 3 <= count <= 6
-
-
-def test_a_stream_that_is_to_end_and_never_reads_is_a_slow_consumer() -> None:
-    """What is held for it is bounded as ever."""
-    core = small_core(limits__connections_per_user=1)
-    slow = parked(core)
-    core.fact("user-1", 0)
-    core.connect(request_for())
-    for number in range(1, 20):
-        core.fact("user-1", number, pad_bytes=400)
-    core.pass_time(LOOK)
-
-    assert CloseReason.SLOW_CONSUMER == slow.reason

@@ -9,12 +9,14 @@ from structlog.testing import capture_logs
 from sseserver.errors import CloseReason
 from sseserver.event_id import format_event_id
 from sseserver.events import Event
+from sseserver.hub.streams import LEAVE_SECONDS
 from sseserver.wire.compression import prologue
 from sseserver.wire.sse_frame import LAST_CHUNK, chunk
 from tests.support.core import Core, request_for
 from tests.support.fake_connection import HEAD, FakeConnection, decode
 from tests.support.stream_client import Dechunker, ZstdFrames
 from tests.unit.hub.slow_streams import (
+    BACKLOG,
     ENCODINGS,
     HIGH_WATER,
     parked,
@@ -346,12 +348,13 @@ def test_a_stream_evicted_amid_its_opening_gets_its_facts_before_its_farewell() 
     reasons = (stream.reason, newcomer.reason)
     core.fact("user-1", 20)
     stream.take_until_drained()
-    core.fact("user-1", 21)
     last_id = stream.ids()[-1]
+    again = core.connect(request_for(is_counted=False, last_event_id=last_id))
 
     assert (None, None) == reasons
     assert "connection:limit" == stream.types()[-1]
-    assert list(range(21)) == stream.numbers()
+    assert (list(range(20)), [20]) == (stream.numbers(), again.numbers())
+    assert stream.ids() == sorted(set(stream.ids()))
     assert CloseReason.CONNECTION_LIMIT == stream.reason
     assert core.hub.streams.is_evicted_return(request_for(last_event_id=last_id))
 
@@ -387,6 +390,55 @@ def test_a_session_that_ends_does_not_wait_for_a_stream_that_is_to_end() -> None
 
     assert "session:expired" == slow.types()[-1]
     assert [] == slow.numbers()
+
+
+def test_a_connection_too_many_that_does_not_read_has_its_time_to_leave() -> None:
+    """Then it is told with an ID from which what it lacks can be resumed, and its place is free."""
+    core = small_core(limits__connections_per_user=1)
+    slow = parked(core)
+    core.fact("user-1", 0)
+    core.connect(request_for())
+    core.pass_time(LEAVE_SECONDS / 2)
+    early = slow.reason
+    core.pass_time(LEAVE_SECONDS)
+    slow.take_until_drained()
+    last_id = slow.ids()[-1]
+    again = core.connect(request_for(is_counted=False, last_event_id=last_id))
+
+    assert (None, CloseReason.CONNECTION_LIMIT) == (early, slow.reason)
+    assert ([], [0]) == (slow.numbers(), again.numbers())
+    assert core.hub.streams.is_evicted_return(request_for(last_event_id=last_id))
+
+
+def test_no_more_leave_at_once_than_a_user_may_have() -> None:
+    """However fast a client opens connections from which it does not read."""
+    core = small_core(limits__connections_per_user=2)
+    core.fact("user-1", 0, pad_bytes=BACKLOG)
+    core.fact("user-1", 1)
+    streams = [unread(core) for _ in range(10)]
+    reasons = [stream.reason for stream in streams]
+    core.pass_time(LEAVE_SECONDS + 1)
+
+    assert [CloseReason.CONNECTION_LIMIT] * 6 + [None] * 4 == reasons
+    assert [None] * 2 == [stream.reason for stream in streams if stream.reason is None]
+
+
+def test_who_leaves_later_is_ended_later() -> None:
+    """Each has its time from the moment at which it became one too many."""
+    core = small_core(limits__connections_per_user=1)
+    users = ("user-1", "user-2")
+    slow = [parked(core, user_id=user_id) for user_id in users]
+    reasons = []
+    for user_id in users:
+        core.fact(user_id, 0)
+        core.connect(request_for(user_id=user_id))
+        core.pass_time(LEAVE_SECONDS * 0.75)
+        reasons.append([stream.reason for stream in slow])
+    core.pass_time(LEAVE_SECONDS * 0.75)
+    reasons.append([stream.reason for stream in slow])
+
+    limit = CloseReason.CONNECTION_LIMIT
+    assert [[None, None], [limit, None], [limit, limit]] == reasons
 
 
 def test_a_farewell_for_which_no_id_is_left_has_none() -> None:

@@ -9,6 +9,7 @@ import pytest
 import structlog
 
 from sseserver.errors import CloseReason
+from sseserver.hub.streams import LEAVE_SECONDS
 from sseserver.net.closing import LINGER_SECONDS
 from sseserver.net.stream_connection import MAX_DISCARDED_BYTES, StreamConnection
 from sseserver.state.sessions import session_key
@@ -267,6 +268,35 @@ def test_a_peer_that_does_not_take_its_farewell_is_cut_off() -> None:
     assert was_open
     assert transport.is_aborted
     assert {"session_expired": 1} == reasons(site)
+
+
+def test_a_drain_has_a_patience_of_its_own() -> None:
+    """`server.drain_seconds`, in which a peer may take nothing for a while."""
+    site = Site({"server.drain_seconds": 10})
+    transport = open_stream(site)
+    stall(transport)
+    site.hub.shut_down()
+    site.pass_time(9)
+    was_open = transport.is_open
+    site.pass_time(3)
+    transport.lose()
+
+    assert was_open
+    assert {"shutdown": 1} == reasons(site)
+
+
+def test_a_connection_that_is_one_too_many_gives_its_place_away() -> None:
+    """However steadily it takes the rest."""
+    site = Site({"limits.connections_per_user": 1})
+    transport = open_stream(site)
+    stall(transport)
+    open_stream(site)
+    for _ in range(5):
+        transport.take(1)
+        site.pass_time(LEAVE_SECONDS / 4)
+
+    assert transport.is_aborted
+    assert 1 == len(site.hub.streams.clients)
 
 
 def test_a_flood_after_the_end_cuts_off() -> None:
