@@ -120,5 +120,5 @@ lock: $(VENV)/.dev ## Write the locks anew (UPGRADE=1 takes the newest versions)
 .PHONY: clean
 clean: ## Remove everything that was installed, built or cached
 	@rm -rf $(VENV) $(NODE_MODULES) build dist *.egg-info .coverage* htmlcov \
-	    .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	    bench/build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

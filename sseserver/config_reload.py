@@ -31,17 +31,11 @@ _FIXED_KEYS: Final = (
 
 def fixed_changes(old: Config, new: Config) -> list[str]:
     """Return the keys that differ and need a restart."""
-    changes = [
+    return [
         f"{section}.{key}"
         for section, key in _FIXED_KEYS
         if getattr(getattr(old, section), key) != getattr(getattr(new, section), key)
     ]
-    if (
-        old.server.tls_cert
-        and old.server.header_timeout_seconds != new.server.header_timeout_seconds
-    ):
-        changes.append("server.header_timeout_seconds (of TLS handshakes)")
-    return changes
 
 
 def with_fixed(old: Config, new: Config) -> Config:

@@ -13,7 +13,7 @@ import gc
 import signal
 from collections.abc import Callable, Coroutine
 from random import random
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 import structlog
@@ -33,7 +33,7 @@ from sseserver.ingest.pipeline import Pipeline
 from sseserver.ingest.redaction import Redactor
 from sseserver.ingest.state_view import StateView
 from sseserver.net.connections import Connections, MachineClock
-from sseserver.net.descriptors import make_room
+from sseserver.net.descriptors import Room, make_room
 from sseserver.net.http_protocol import HttpProtocol
 from sseserver.net.ingest_port import IngestPort
 from sseserver.net.ingest_socket import IngestSocket
@@ -41,6 +41,7 @@ from sseserver.net.listener import LISTEN_BACKLOG, bind_http_socket, tls_context
 from sseserver.net.metrics_page import MetricsPage
 from sseserver.net.routes import Routes
 from sseserver.net.stream_endpoint import StreamEndpoint
+from sseserver.net.tls_acceptor import Handshake, TlsAcceptor
 from sseserver.state.projection import Projection
 from sseserver.state.sessions import Sessions, StrategyOwners
 
@@ -61,6 +62,14 @@ class Listening(NamedTuple):
     host: str
     port: int
     ingest_path: str
+
+
+class _Acceptor(Protocol):
+    """What accepts connections, plain or with TLS."""
+
+    def close(self) -> None:
+        """Accept nobody any more."""
+        ...
 
 
 Reload = Callable[[], Config]
@@ -94,7 +103,7 @@ class _Daemon:
     def __init__(self, config: Config, reload: Reload | None) -> None:
         clock = MachineClock()
         now = clock.monotonic()
-        config, capacity = _within_descriptors(config)
+        config, room = _within_descriptors(config)
         self._config = config
         self._reload_config = reload
         self._clock = clock
@@ -122,7 +131,7 @@ class _Daemon:
             config.stream,
             self._wheel,
             self._hub.counters,
-            capacity=capacity,
+            capacity=room.connections,
         )
         self._pipeline = Pipeline(
             hub=self._hub,
@@ -159,6 +168,7 @@ class _Daemon:
             clock=clock,
         )
         self._ingest = IngestPort(self._pipeline, config.ingest)
+        self._ingest.max_feeds = room.feeds
 
     async def run(self, feed: FeedMain | None) -> int:
         """Listen, wait for the end, drain."""
@@ -172,15 +182,13 @@ class _Daemon:
             ingest_server = await self._loop.create_unix_server(
                 self._ingest.make_feed, sock=ingest_socket.listener
             )
-            http_server = await self._loop.create_server(
-                lambda: HttpProtocol(self._routes, self._connections, is_tls=tls is not None),
-                sock=http_socket,
-                ssl=tls,
-                ssl_handshake_timeout=(
-                    None if tls is None else self._config.server.header_timeout_seconds
-                ),
-                backlog=LISTEN_BACKLOG,
-            )
+            http_server: _Acceptor
+            if tls is None:
+                http_server = await self._loop.create_server(
+                    self._make_http, sock=http_socket, backlog=LISTEN_BACKLOG
+                )
+            else:
+                http_server = TlsAcceptor(http_socket, tls, self._connections, self._make_http)
             self._handle_signals()
             self._tick()
             self._every_minute()
@@ -203,7 +211,7 @@ class _Daemon:
             return 1
         return 0
 
-    async def _drain(self, http_server: asyncio.Server, ingest_server: asyncio.Server) -> None:
+    async def _drain(self, http_server: _Acceptor, ingest_server: asyncio.Server) -> None:
         started = self._clock.monotonic()
         self._routes.is_draining = True
         _log.info("draining", streams=len(self._hub.streams.clients))
@@ -224,7 +232,7 @@ class _Daemon:
         http_server.close()
         _log.info("stopped", seconds=round(self._clock.monotonic() - started, 3))
 
-    async def _all_gone(self, http_server: asyncio.Server) -> None:
+    async def _all_gone(self, http_server: _Acceptor) -> None:
         """Wait for feeds and streams; until then requests are answered, `/readyz` with 503."""
         await self._ingest.feeds.emptied()
         await self._connections.streams.emptied()
@@ -232,6 +240,9 @@ class _Daemon:
         for connection in self._connections.http:
             connection.close_when_idle()
         await self._connections.http.emptied()
+
+    def _make_http(self, handshake: Handshake | None = None) -> HttpProtocol:
+        return HttpProtocol(self._routes, self._connections, handshake)
 
     def _handle_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -267,8 +278,10 @@ class _Daemon:
         if refusals:
             _log.error("reload_refused", problems=list(map(str, refusals)))
             return
-        config, self._connections.capacity = _within_descriptors(config)
+        config, room = _within_descriptors(config)
         self._config = config
+        self._connections.capacity = room.connections
+        self._ingest.max_feeds = room.feeds
         logs.set_level(config.log.level)
         self._pipeline.logs_events = config.log.level == "debug"
         self._pipeline.redactor = Redactor(
@@ -279,7 +292,8 @@ class _Daemon:
         self._connections.stream = config.stream
         self._routes.configure(config)
         self._ingest.configure(config.ingest)
-        _log.info("reloaded", needs_restart=fixed)
+        say = _log.warning if fixed else _log.info
+        say("reloaded", needs_restart=fixed)
 
     def _want_flush(self) -> None:
         delay = self._cork.delay(self._clock.monotonic())
@@ -332,8 +346,8 @@ def _random_below(limit: int) -> int:
     return int(random() * limit)  # noqa: S311 - spreads IDs and retries, guards nothing
 
 
-def _within_descriptors(config: Config) -> tuple[Config, int]:
-    """Return the configuration with the streams there is room for, and all connections' room."""
+def _within_descriptors(config: Config) -> tuple[Config, Room]:
+    """Return the configuration with the streams there is room for, and the room."""
     wanted = config.server.max_connections
     room = make_room(wanted)
     if room.streams < wanted * _WORTH_A_WORD:
@@ -343,4 +357,4 @@ def _within_descriptors(config: Config) -> tuple[Config, int]:
             descriptors=room.descriptors,
         )
     server = msgspec.structs.replace(config.server, max_connections=room.streams)
-    return msgspec.structs.replace(config, server=server), room.connections
+    return msgspec.structs.replace(config, server=server), room

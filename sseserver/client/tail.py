@@ -65,7 +65,10 @@ def run(options: Options) -> int:
 async def _follow(options: Options) -> int:
     timeout = httpx.Timeout(_SILENCE_TIMEOUT_SECONDS, connect=_CONNECT_TIMEOUT_SECONDS)
     trusts_proxies = not _is_loopback(httpx.URL(options.url).host)
-    async with httpx.AsyncClient(timeout=timeout, trust_env=trusts_proxies) as client:
+    no_pool = httpx.Limits(max_keepalive_connections=0)  # a stream that ended is let go of
+    async with httpx.AsyncClient(
+        timeout=timeout, limits=no_pool, trust_env=trusts_proxies
+    ) as client:
         follower = Follower(client, options)
         while True:
             seconds = await follower.connect()

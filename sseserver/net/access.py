@@ -49,6 +49,8 @@ class Access:
     def session(self, request: Request) -> tuple[bytes | None, Session | None]:
         """Return the key that the cookie of a request names, and its session while valid."""
         session_id = cookie_value(request.headers.get("cookie", ()), self.config.auth.cookie_name)
+        if session_id is not None:
+            session_id = _as_text(session_id)
         if session_id is None:
             return None, None
         key = session_key(session_id)
@@ -130,6 +132,16 @@ def no_session() -> RequestError:
 def is_name(text: str) -> bool:
     """Tell whether a text can be the name of a user or a symbol."""
     return _NAME.fullmatch(text) is not None
+
+
+def _as_text(field: str) -> str | None:
+    """Return what the bytes of a header field, each of them a character here, say in UTF-8."""
+    if field.isascii():
+        return field
+    try:
+        return field.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        return None
 
 
 def _is_proxied(request: Request) -> bool:

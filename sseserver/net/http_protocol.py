@@ -53,13 +53,22 @@ class Endpoints(Protocol):
         ...
 
 
+class EndedHandshake(Protocol):
+    """The handshake of a TLS connection."""
+
+    def end(self) -> float:
+        """Give its place away, and return how long it took, in seconds."""
+        ...
+
+
 class HttpProtocol(asyncio.Protocol):
     """Reads requests, writes answers.
 
     Args:
         endpoints: Answers requests.
         connections: Registers this connection; limits and timer wheel.
-        is_tls: Whether the transport is encrypted.
+        handshake: Of TLS, which holds the place of this connection and counts for its first
+            request (contract section 2); None for a plain one.
     """
 
     __slots__ = (
@@ -67,20 +76,27 @@ class HttpProtocol(asyncio.Protocol):
         "_connections",
         "_deadline",
         "_endpoints",
+        "_handshake",
+        "_handshake_seconds",
         "_has_answered",
         "_is_done",
         "_is_paused",
-        "_is_tls",
         "_reader",
         "_started_at",
         "_transport",
         "timer_slot",
     )
 
-    def __init__(self, endpoints: Endpoints, connections: Connections, *, is_tls: bool) -> None:
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        connections: Connections,
+        handshake: EndedHandshake | None = None,
+    ) -> None:
         self._endpoints = endpoints
         self._connections = connections
-        self._is_tls = is_tls
+        self._handshake = handshake
+        self._handshake_seconds = 0.0
         self._reader = RequestReader()
         self._started_at: float | None = None  # of the request under way
         self._deadline = 0.0
@@ -103,6 +119,8 @@ class HttpProtocol(asyncio.Protocol):
         sock = cast("OptionSocket | None", transport.get_extra_info("socket"))
         if sock is not None:
             set_client_options(sock)
+        if self._handshake is not None:
+            self._handshake_seconds = self._handshake.end()
         self._connections.register(self)
         self._wait_until(self._now() + self._first_request_seconds())
 
@@ -112,7 +130,8 @@ class HttpProtocol(asyncio.Protocol):
             return
         self._reader.feed(data)
         if self._started_at is None:
-            self._started_at = self._now()
+            self._started_at = self._now() - self._handshake_seconds
+            self._handshake_seconds = 0.0
         self._read_requests()
 
     def eof_received(self) -> bool:
@@ -207,7 +226,7 @@ class HttpProtocol(asyncio.Protocol):
             headers,
             self._reader.body,
             head.http_version != b"1.0",
-            self._is_tls,
+            self._handshake is not None,
             str(peer[0]) if peer else "",
             self._correlation_id(),
         )

@@ -8,6 +8,7 @@ design section 6).
 """
 
 import asyncio
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -53,6 +54,7 @@ class IngestPort:
 
     Attributes:
         feeds: Every open connection.
+        max_feeds: How many there may be.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class IngestPort:
         self.config = config
         self.monotonic = monotonic
         self.feeds: Roster[Feed] = Roster()
+        self.max_feeds = sys.maxsize
         self.is_finished = False
         self._ready: deque[Feed] = deque()
         self._has_worked = False
@@ -162,7 +165,7 @@ class Feed(asyncio.Protocol):
         self._uid = peer_uid(cast("CredentialSocket | None", sock))
         if self._port.is_finished:  # accepted while the listener was being closed
             self._close()
-        elif self._check_user():
+        elif self._check_room() and self._check_user():
             self._spare = second_descriptor(sock)
             _log.info("feed_connected", uid=self._uid)
 
@@ -274,12 +277,22 @@ class Feed(asyncio.Protocol):
         if not allowed_uids or self._uid in allowed_uids:
             return True
         _log.warning("feed_not_allowed", uid=self._uid)
-        error = FeedError(FeedErrorCode.NOT_ALLOWED, "This user may not publish")
+        self._refuse(FeedError(FeedErrorCode.NOT_ALLOWED, "This user may not publish"))
+        return False
+
+    def _check_room(self) -> bool:
+        """Tell whether there is room for one more feed; one too many is told so, and closed."""
+        if len(self._port.feeds) <= self._port.max_feeds:
+            return True
+        _log.error("too_many_feeds", max_feeds=self._port.max_feeds)
+        self._refuse(FeedError(FeedErrorCode.UNAVAILABLE, "Too many feeds are connected"))
+        return False
+
+    def _refuse(self, error: FeedError) -> None:
         self._answers.append(encode_error(error))
         self._lines.clear()
         self._write_answers()
         self._close()
-        return False
 
     def _close(self) -> None:
         """Close after the answers, and read on meanwhile: a reset would overtake them."""

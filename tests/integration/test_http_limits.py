@@ -197,7 +197,7 @@ async def test_scarce_descriptors_leave_room_to_answer(tmp_path: Path) -> None:
         async with server.feed() as feed:
             pong = await feed.do("ping")
 
-    assert (42, 28) == (streams, refusals)
+    assert (50, 20) == (streams, refusals)
     assert (503, 200, True) == (hard.status, health.status, pong["ok"])
 
 

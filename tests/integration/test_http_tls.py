@@ -5,6 +5,7 @@ import shutil
 import signal
 import ssl
 import subprocess
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -159,3 +160,20 @@ async def test_a_drain_over_tls(tmp_path: Path, certificate: Certificate, reads:
         assert "server:shutdown" == types(body)[-1]
     assert (0, []) == (code, timed_out)
     assert stopped["seconds"] < 15
+
+
+async def test_silent_connections_leave_room_to_answer(
+    tmp_path: Path, certificate: Certificate
+) -> None:
+    """Those that connect and never shake hands make room for who asks, and for feeds."""
+    server = await daemon.start(tmp_path, certificate.settings, descriptors=256)
+    async with server, AsyncExitStack() as stack:
+        for _ in range(350):
+            await stack.enter_async_context(connected(server.port))
+        client = await stack.enter_async_context(connected(server.port, tls=certificate.trusting))
+        client.send(request_bytes("GET /healthz"))
+        health = (await client.answer()).status
+        async with server.feed() as feed:
+            pong = await feed.do("ping")
+
+    assert (200, True) == (health, pong["ok"])

@@ -8,7 +8,7 @@ import json
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -263,3 +263,17 @@ async def test_feeds_come_and_go_without_a_trace(tmp_path: Path) -> None:
             await feed.do("ping")
 
         assert descriptors(server) == before
+
+
+async def test_feeds_leave_descriptors_to_clients(tmp_path: Path) -> None:
+    """One too many is told so; those that were there go on, and clients get answers."""
+    async with await daemon.start(tmp_path, descriptors=128) as server, AsyncExitStack() as stack:
+        feeds = [await stack.enter_async_context(server.feed()) for _ in range(12)]
+        pongs = [await feed.do("ping") for feed in feeds]
+        refused = [await stack.enter_async_context(server.feed()) for _ in range(60)]
+        answers = [await feed.answer() for feed in refused]
+        status, _, _ = await server.request("GET", "/healthz")
+
+    assert [True] * 12 == [pong["ok"] for pong in pongs]
+    assert {"unavailable"} == {answer["error"]["code"] for answer in answers}
+    assert 200 == status

@@ -1,6 +1,5 @@
 """Tests of `sseserver.config_reload`."""
 
-from sseserver.config import Config, ServerConfig
 from sseserver.config_reload import fixed_changes, with_fixed
 from tests.support.core import configured
 
@@ -23,15 +22,3 @@ def test_what_needs_a_restart_is_named_and_kept() -> None:
 
     assert ["server.port", "buffer.max_users", "log.format"] == fixed_changes(old, new)
     assert configured({"log.level": "debug"}) == kept
-
-
-def test_the_time_of_handshakes_is_that_of_the_start() -> None:
-    """It is a setting of the listener; the time of heads and bodies changes."""
-    old, new = (
-        Config(server=ServerConfig(tls_cert="c", tls_key="k", header_timeout_seconds=seconds))
-        for seconds in (10, 3)
-    )
-
-    assert ["server.header_timeout_seconds (of TLS handshakes)"] == fixed_changes(old, new)
-    assert 3 == with_fixed(old, new).server.header_timeout_seconds
-    assert [] == fixed_changes(configured(), configured({"server.header_timeout_seconds": 3}))

@@ -455,23 +455,6 @@ def test_it_names_what_needs_a_restart(tmp_path: Path) -> None:
     ] * 2
 
 
-@needs_openssl
-def test_handshakes_keep_their_time(tmp_path: Path) -> None:
-    """With TLS the part of `header_timeout_seconds` that cannot change is named."""
-    lines: list[dict[str, Any]] = []
-
-    async def reload(running: Running) -> None:
-        lines.append(await running.reload({"server.header_timeout_seconds": 3}))
-        lines.append(await running.reload({"stream.retry_ms": 700}))
-
-    serve(tmp_path, reload, certificate(tmp_path))
-
-    assert [line["needs_restart"] for line in lines] == [
-        ["server.header_timeout_seconds (of TLS handshakes)"],
-        [],
-    ]
-
-
 # ---- time -------------------------------------------------------------------------------
 
 

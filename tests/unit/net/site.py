@@ -33,6 +33,17 @@ class Answer(NamedTuple):
         return json.loads(self.body)
 
 
+class FakeHandshake:
+    """A TLS handshake that took so long."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def end(self) -> float:
+        """Return how long it took."""
+        return self._seconds
+
+
 class Site:
     """Core, endpoints and connections, wired as the daemon wires them."""
 
@@ -86,11 +97,15 @@ class Site:
         self.sessions.put(session_key(session_id), user_id, role, None, self.clock.wall_ms())
 
     def connect(
-        self, peer: tuple[str, int] | None = ("127.0.0.1", 50_000), **options: Any
+        self,
+        peer: tuple[str, int] | None = ("127.0.0.1", 50_000),
+        *,
+        handshake_seconds: float = 0.0,
+        **options: Any,
     ) -> FakeTransport:
         """Accept a connection."""
-        is_tls = bool(options.get("is_tls", False))
-        protocol = HttpProtocol(self.routes, self.connections, is_tls=is_tls)
+        handshake = FakeHandshake(handshake_seconds) if options.get("is_tls") else None
+        protocol = HttpProtocol(self.routes, self.connections, handshake)
         return FakeTransport(protocol, peer, **options)
 
     def ask(self, head: str, body: bytes = b"") -> Answer:

@@ -8,7 +8,7 @@ from sseserver.errors import RequestError
 from sseserver.net.access import Caller, is_name
 from sseserver.net.exchange import Request
 from sseserver.state.sessions import session_key
-from tests.unit.net.site import Site, parsed
+from tests.unit.net.site import Site, parsed, request
 
 KEY = session_key("s-1")
 
@@ -25,9 +25,9 @@ def site_with(**settings: Any) -> Site:
 
 def caller(site: Site, stream: str, query: str = "", fields: str = "") -> object:
     """Return who asks for a stream, or status and message of the refusal."""
-    request = parsed(f"GET /api/stream/{stream}{query}{fields}")
+    asked = parsed(f"GET /api/stream/{stream}{query}{fields}")
     try:
-        return site.streams.access.caller(request, stream)
+        return site.streams.access.caller(asked, stream)
     except RequestError as error:
         return error.status, error.message
 
@@ -80,6 +80,20 @@ def test_an_expired_session_is_none() -> None:
 
     assert Caller("user-1", KEY) == before
     assert NO_SESSION == caller(site, "orders", fields="\nCookie: session=s-1")
+
+
+@pytest.mark.parametrize(("sent", "user_id"), [("sé", "user-1"), ("s\udce9", None)])
+def test_a_cookie_is_utf_8(sent: str, user_id: str | None) -> None:
+    """An ID with more than ASCII is found; bytes that are no text name nobody."""
+    site = site_with()
+    site.session("sé", "user-1")
+    site.session("s\ufffd", "user-2")
+    transport = site.connect()
+    cookie = sent.encode("utf-8", "surrogateescape")
+    transport.receive(request("GET /api/stream/alerts\nCookie: session=@").replace(b"@", cookie))
+    head = transport.take_sent().partition(b"\r\n")[0]
+
+    assert (b"HTTP/1.1 200 OK" if user_id else b"HTTP/1.1 401 Unauthorized") == head
 
 
 def test_the_cookies_name_is_configured() -> None:

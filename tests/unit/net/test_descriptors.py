@@ -21,11 +21,11 @@ print(json.dumps([room.streams, resource.getrlimit(resource.RLIMIT_NOFILE)[0]]))
 @pytest.mark.parametrize(
     ("soft", "hard", "wanted", "expected"),
     [
-        (500, 500, 150, [150, 500]),
-        (100, 500, 150, [150, 364]),
-        (100, 500, 1, [1, 192]),
-        (100, 500, 20_000, [372, 500]),
-        (70, 70, 20_000, [5, 70]),
+        (3000, 3000, 150, [150, 3000]),
+        (100, 3000, 150, [150, 2380]),
+        (100, 3000, 1, [1, 2208]),
+        (100, 500, 20_000, [288, 500]),
+        (70, 70, 20_000, [23, 70]),
     ],
 )
 def test_the_soft_limit_is_raised_as_far_as_it_goes(
@@ -50,4 +50,4 @@ def test_there_is_always_room_for_requests(descriptors: int, max_streams: int) -
 
     assert 1 <= room.streams <= max_streams
     assert room.connections - room.streams >= min(REQUEST_ROOM, room.connections // 4, 1)
-    assert room.connections <= max(2, descriptors - OWN_DESCRIPTORS)
+    assert room.connections + 2 * room.feeds <= max(4, descriptors - OWN_DESCRIPTORS)

@@ -294,6 +294,24 @@ def test_a_request_that_takes_too_long_is_answered_408(
     assert transport.has_eof
 
 
+def test_a_handshake_counts_for_the_first_request() -> None:
+    """What TLS took is missing at the first head, and at no other."""
+    site = Site({"server.header_timeout_seconds": 5})
+    transport = site.connect(is_tls=True, handshake_seconds=4.0)
+    transport.receive(request("GET /healthz"))
+    transport.take_sent()
+    transport.receive(b"GET")
+    site.pass_time(4.5)
+    second = transport.take_sent()
+    late = site.connect(is_tls=True, handshake_seconds=4.0)
+    site.pass_time(2)
+    late.receive(b"GET")
+    site.pass_time(1.5)
+
+    assert b"" == second
+    assert late.take_sent().startswith(b"HTTP/1.1 408 ")
+
+
 def test_bytes_after_408_are_dropped() -> None:
     """A request that is completed after its 408 is not answered."""
     site = Site({"server.header_timeout_seconds": 5})
