@@ -116,6 +116,7 @@ lock: $(VENV)/.dev ## Write the locks anew (UPGRADE=1 takes the newest versions)
 	    --output-file=requirements-dev.lock pyproject.toml
 	@cd tests/node && $(NPM) $(if $(UPGRADE),update,install) \
 	    --package-lock-only --omit-lockfile-registry-resolved >/dev/null
+	@$(IN_VENV) -m bench.peers --lock $(if $(UPGRADE),--upgrade)
 
 .PHONY: clean
 clean: ## Remove everything that was installed, built or cached

@@ -8,12 +8,11 @@ and prints KiB per connection. Each kind runs against a server of its own, warme
 
 import argparse
 import asyncio
-import platform
-import resource
 from collections.abc import Callable
 from typing import NamedTuple
 
-from bench.server_process import LOAD_CORE, MeasuredServer, measured_server, pin
+from bench.machine import LOAD_CORE, allow_descriptors, describe, pin
+from bench.sseserver import MeasuredServer, measured_server
 
 WARM_UP_CONNECTIONS = 100
 
@@ -75,9 +74,9 @@ async def measure(kind: Kind, connections: int) -> float:
     """Return KiB of resident memory per idle connection."""
     with measured_server({"limits.connections_per_user": 500}) as server:
         warm = await open_idle(server, kind, [f"warm-{n}" for n in range(WARM_UP_CONNECTIONS)])
-        before = server.resident_kib()
+        before = server.processes.resident_kib()
         writers = await open_idle(server, kind, [f"user-{n}" for n in range(connections)])
-        after = server.resident_kib()
+        after = server.processes.resident_kib()
         for writer in (*warm, *writers):
             writer.close()
     return (after - before) / connections
@@ -88,10 +87,9 @@ def main(report: Callable[[str], None] = print) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--connections", type=int, default=1000)
     connections = parser.parse_args().connections
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    allow_descriptors()
     pin(LOAD_CORE)
-    report(f"{platform.platform()}, Python {platform.python_version()}, {connections} connections")
+    report(f"{describe()}, {connections} connections")
     report(f"{'idle connection':32} {'KiB each':>9} {'budget':>7}")
     for kind in KINDS:
         kib = asyncio.run(measure(kind, connections))
