@@ -138,6 +138,10 @@ def write_locks(*, upgrade: bool) -> None:
     verb = ["update"] if upgrade else ["install"]
     npm = ["npm", *verb, "--package-lock-only", "--omit-lockfile-registry-resolved", *_QUIET_NPM]
     _run("the Node lock", npm, _HERE)
+    lock = json.loads(_NODE_LOCK.read_text(encoding="utf-8"))
+    for package in lock["packages"].values():
+        package.pop("funding", None)  # an address that a lock needs nowhere
+    _NODE_LOCK.write_text(json.dumps(lock, indent=2) + "\n", encoding="utf-8")
 
 
 def _digest(*parts: bytes) -> str:
