@@ -158,8 +158,11 @@ class Streams:
         """End a stream properly, once it has been handed the facts that are held for it.
 
         What is published later is not for it any more; its farewell's ID, from which the
-        client can resume, stands between the two.
+        client can resume, stands between the two. A stream that is ending already ends as it was
+        to: what came after its end has not been kept for it.
         """
+        if subscription.farewell is not None:
+            return
         if subscription.audience is not None:
             self.end_at_once(subscription, farewell)
             return

@@ -80,7 +80,6 @@ class Connections:
         that are only asking, as far as the descriptors go, so that a refusal can always be
         given (contract section 4; `net.descriptors`).
         """
-        self.counters.connections_opened += 1
         room = max(_MIN_REQUEST_ROOM, self.server.max_connections)
         if len(self.http) >= min(room, self.capacity - len(self.streams)):
             oldest = self.http.first(lambda one: one.is_idle) or self.http.first(lambda _: True)

@@ -122,6 +122,7 @@ class HttpProtocol(asyncio.Protocol):
         if self._handshake is not None:
             self._handshake_seconds = self._handshake.end()
         self._connections.register(self)
+        self._connections.counters.connections_opened += 1
         self._wait_until(self._now() + self._first_request_seconds())
 
     def data_received(self, data: bytes) -> None:

@@ -160,12 +160,12 @@ class Feed(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Check who connects, and start to read."""
         self._transport = cast("asyncio.Transport", transport)
-        self._port.feeds.add(self)
         sock = transport.get_extra_info("socket")
         self._uid = peer_uid(cast("CredentialSocket | None", sock))
         if self._port.is_finished:  # accepted while the listener was being closed
             self._close()
         elif self._check_room() and self._check_user():
+            self._port.feeds.add(self)
             self._spare = second_descriptor(sock)
             _log.info("feed_connected", uid=self._uid)
 
@@ -282,17 +282,23 @@ class Feed(asyncio.Protocol):
 
     def _check_room(self) -> bool:
         """Tell whether there is room for one more feed; one too many is told so, and closed."""
-        if len(self._port.feeds) <= self._port.max_feeds:
+        if len(self._port.feeds) < self._port.max_feeds:
             return True
         _log.error("too_many_feeds", max_feeds=self._port.max_feeds)
         self._refuse(FeedError(FeedErrorCode.UNAVAILABLE, "Too many feeds are connected"))
         return False
 
     def _refuse(self, error: FeedError) -> None:
+        """Say why, and close at once: who is let in nowhere holds no descriptor.
+
+        No linger is needed: of a Unix socket what was written is read before any error.
+        """
         self._answers.append(encode_error(error))
         self._lines.clear()
         self._write_answers()
-        self._close()
+        self._is_closing = True
+        self._is_ended = True
+        self._transport.close()
 
     def _close(self) -> None:
         """Close after the answers, and read on meanwhile: a reset would overtake them."""

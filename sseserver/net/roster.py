@@ -19,6 +19,9 @@ class Roster(Generic[T]):
     def __len__(self) -> int:
         return len(self._members)
 
+    def __contains__(self, member: object) -> bool:
+        return member in self._members
+
     def __iter__(self) -> Iterator[T]:
         """Iterate over a copy, the oldest first: members may leave meanwhile."""
         return iter(list(self._members))

@@ -16,9 +16,9 @@ from typing import Final
 import structlog
 
 from sseserver.net.connections import Connections
-from sseserver.net.http_protocol import HttpProtocol
+from sseserver.net.http_protocol import FIRST_REQUEST_SECONDS, HttpProtocol
 
-_ACCEPTS_PER_TURN: Final = 64
+_ACCEPTS_PER_TURN: Final = 16
 """Accepted in one loop turn at most, before streams get theirs."""
 
 _RETRY_SECONDS: Final = 0.5
@@ -30,12 +30,19 @@ MakeHttp = Callable[["Handshake"], HttpProtocol]
 
 
 class Handshake:
-    """Holds the place of a connection whose handshake is under way."""
+    """Holds the place of a connection until its handshake is over.
+
+    Args:
+        sock: Just accepted, non-blocking.
+        connections: Where the place is held, and how long it may take.
+    """
 
     def __init__(self, sock: socket.socket, connections: Connections) -> None:
         self._sock = sock
         self._connections = connections
-        self._began = connections.clock.monotonic()
+        self._began = 0.0
+        self._is_ours = True  # the socket is; later it is the loop's
+        self._task: asyncio.Task[None] | None = None
         connections.register(self)
 
     @property
@@ -43,33 +50,71 @@ class Handshake:
         """Whether no request is under way: none can be yet."""
         return True
 
+    def start(self, context: ssl.SSLContext, make_http: MakeHttp) -> "asyncio.Task[None]":
+        """Begin to wait for the first byte."""
+        self._task = asyncio.get_running_loop().create_task(self._run(context, make_http))
+        return self._task
+
     def drop(self) -> None:
-        """Close at once: the loop finds the connection ended."""
+        """Close at once."""
         self._connections.http.discard(self)
-        with suppress(OSError):  # where the peer was faster
-            self._sock.shutdown(socket.SHUT_RDWR)
+        if self._is_ours:
+            assert self._task is not None, "it was started when it was accepted"
+            self._task.cancel()
+            asyncio.get_running_loop().remove_reader(self._sock)
+            self._sock.close()
+        else:
+            with suppress(OSError):  # where the peer was faster
+                self._sock.shutdown(socket.SHUT_RDWR)
 
     def close_when_idle(self) -> None:
-        """Go on: a handshake is bounded, and whoever then asks gets an answer."""
+        """Give who has just connected the time of a first request, as without TLS."""
+        asyncio.get_running_loop().call_later(FIRST_REQUEST_SECONDS, self._drop_if_unfinished)
 
     def end(self) -> float:
         """Give the place to the HTTP protocol; return how long the handshake took, in seconds."""
         self._connections.http.discard(self)
         return self._connections.clock.monotonic() - self._began
 
-    async def run(self, context: ssl.SSLContext, make_http: MakeHttp) -> None:
-        """Do the handshake, within the time of a request head."""
+    async def _run(self, context: ssl.SSLContext, make_http: MakeHttp) -> None:
+        """Do the handshake, within the time of a request head from its first byte on."""
+        server = self._connections.server
         try:
+            async with asyncio.timeout(server.http_idle_seconds):
+                await _readable(self._sock)
+            self._began = self._connections.clock.monotonic()
+            self._is_ours = False
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: make_http(self),
                 self._sock,
                 ssl=context,
-                ssl_handshake_timeout=self._connections.server.header_timeout_seconds,
+                ssl_handshake_timeout=server.header_timeout_seconds,
             )
-        except OSError:  # not TLS, no version in common, gone, or too slow
-            pass
+        except OSError:  # silent (TimeoutError is one), not TLS, no version in common, gone, slow
+            if self._is_ours:
+                self._sock.close()
         finally:
             self._connections.http.discard(self)
+
+    def _drop_if_unfinished(self) -> None:
+        if self in self._connections.http:
+            self.drop()
+
+
+async def _readable(sock: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    readable = loop.create_future()
+    loop.add_reader(sock, _resolve, readable)
+    try:
+        await readable
+    finally:
+        if sock.fileno() >= 0:
+            loop.remove_reader(sock)
+
+
+def _resolve(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 class TlsAcceptor:
@@ -117,8 +162,7 @@ class TlsAcceptor:
                 self._loop.call_later(_RETRY_SECONDS, self._go_on)
                 return
             sock.setblocking(False)  # noqa: FBT003 - the socket module's signature
-            handshake = Handshake(sock, self._connections)
-            task = self._loop.create_task(handshake.run(self._context, self._make_http))
+            task = Handshake(sock, self._connections).start(self._context, self._make_http)
             self._handshakes.add(task)
             task.add_done_callback(self._handshakes.discard)
 

@@ -114,7 +114,11 @@ async def test_a_page_over_tls_posts_to_its_own_host(
 
 async def test_a_handshake_that_stalls_is_ended(tmp_path: Path, certificate: Certificate) -> None:
     """Silence, half a hello and plain HTTP on the TLS port end the connection, without words."""
-    settings = {**certificate.settings, "server.header_timeout_seconds": 0.3}
+    settings = {
+        **certificate.settings,
+        "server.header_timeout_seconds": 0.3,
+        "server.http_idle_seconds": 0.5,
+    }
     hello = ssl.MemoryBIO(), ssl.MemoryBIO()
     shaking = certificate.trusting.wrap_bio(*hello, server_hostname="localhost")
     with pytest.raises(ssl.SSLWantReadError):

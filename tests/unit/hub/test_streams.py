@@ -379,6 +379,23 @@ def test_a_shutdown_is_told_after_the_facts_that_are_held(encoding: str) -> None
     assert CloseReason.SHUTDOWN == slow.reason
 
 
+def test_a_shutdown_leaves_the_end_of_who_is_leaving_where_it_is() -> None:
+    """What came after it was not kept for that stream; its farewell is where that begins."""
+    core = small_core(limits__connections_per_user=1, buffer__events_per_user=3)
+    leaving = parked(core)
+    core.fact("user-1", 0)
+    newcomer = core.connect(request_for())
+    for number in range(1, 10):
+        core.fact("user-1", number)
+    core.hub.shut_down()
+    leaving.take_until_drained()
+    again = core.connect(request_for(is_counted=False, last_event_id=leaving.ids()[-1]))
+
+    assert ([0], list(range(10))) == (leaving.numbers(), newcomer.numbers())
+    assert "connection:limit" == leaving.types()[-1]
+    assert ["connected", "stream:gap"] == again.types()[:2]
+
+
 def test_a_session_that_ends_does_not_wait_for_a_stream_that_is_to_end() -> None:
     """The right to be told is gone, so no more is told."""
     core = small_core()

@@ -1,6 +1,7 @@
 """Tests of `sseserver.net.ingest_port`, on fake transports and a clock of the test's."""
 
 import asyncio
+import json
 import os
 import socket
 from collections.abc import Iterator
@@ -464,7 +465,7 @@ async def test_a_feed_that_comes_too_late_is_closed() -> None:
     port.port.finish()
     feed = port.connect()
 
-    assert (feed.has_eof, len(port.port.feeds)) == (True, 1)
+    assert (feed.has_eof, len(port.port.feeds)) == (True, 0)
 
 
 async def test_bytes_left_in_the_socket_are_not_taken_after_the_end() -> None:
@@ -538,7 +539,7 @@ async def test_only_listed_users_may_publish(
         assert (feed.take_sent(), feed.has_eof) == (b"one\n", False)
         assert events == ["feed_connected"]
     else:
-        assert (feed.take_sent(), feed.has_eof) == (NOT_ALLOWED, True)
+        assert (feed.take_sent(), feed.is_open) == (NOT_ALLOWED, False)
         assert events == ["feed_not_allowed"]
     assert port.accepted == ([b"one"] if is_allowed else [])
 
@@ -550,9 +551,26 @@ async def test_a_user_taken_off_the_list_is_closed() -> None:
         feed = port.connect(ours)
         for _ in range(2):
             port.port.configure(IngestConfig(allowed_uids=(os.getuid() + 1,)))
+        was_open = feed.is_open
         feed.lose()
 
-    assert (feed.take_sent(), feed.has_eof) == (NOT_ALLOWED, True)
+    assert (feed.take_sent(), was_open) == (NOT_ALLOWED, False)
+
+
+async def test_feeds_past_the_room_are_told_so_and_closed() -> None:
+    """They hold no place; when one of those that were there leaves, there is room again."""
+    port = Port()
+    port.port.max_feeds = 2
+    feeds = [port.connect() for _ in range(4)]
+    open_ones = [feed.is_open for feed in feeds]
+    sent = [json.loads(feed.take_sent() or b"null") for feed in feeds]
+    feeds[0].lose()
+    newest = port.connect()
+
+    assert open_ones == [True, True, False, False]
+    assert sent[:2] == [None, None]
+    assert [answer["error"]["code"] for answer in sent[2:]] == ["unavailable"] * 2
+    assert newest.is_open
 
 
 async def test_lines_of_a_user_taken_off_the_list_are_dropped() -> None:

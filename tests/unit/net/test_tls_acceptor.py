@@ -42,7 +42,10 @@ class Place:
     """An acceptor with its port and its connections."""
 
     def __init__(self, context: ssl.SSLContext, header_timeout_seconds: float) -> None:
-        server = ServerConfig(header_timeout_seconds=header_timeout_seconds)
+        server = ServerConfig(
+            header_timeout_seconds=header_timeout_seconds,
+            http_idle_seconds=2 * header_timeout_seconds,
+        )
         self.connections = Connections(server, StreamConfig(), TimerWheel(0), Counters())
         self._routes = Site().routes
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -102,11 +105,11 @@ async def test_a_connection_has_its_place_before_its_handshake(context: ssl.SSLC
 
 
 @needs_openssl
-@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\n\r\n"])
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01\x02", b"GET / HTTP/1.1\r\n\r\n"])
 async def test_what_is_no_handshake_gives_its_place_back(
     context: ssl.SSLContext, sent: bytes
 ) -> None:
-    """Silence when its time is over, plain HTTP at once."""
+    """Silence and half a hello when their time is over, plain HTTP at once."""
     async with accepting(context, header_timeout_seconds=0.1) as place:
         reader, writer = await asyncio.open_connection("127.0.0.1", place.port)
         writer.write(sent)
@@ -132,6 +135,27 @@ async def test_a_peer_that_leaves_amid_its_handshake_leaves_nothing(
         left = set(place.acceptor._handshakes)
 
     assert set() == left
+
+
+@needs_openssl
+async def test_a_drain_does_not_wait_for_a_silent_peer(
+    context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the time of a first request, as without TLS; one that goes on is left alone."""
+    monkeypatch.setattr(tls_acceptor, "FIRST_REQUEST_SECONDS", 0.05)
+    async with accepting(context) as place:
+        silent, writer = await asyncio.open_connection("127.0.0.1", place.port)
+        half, half_writer = await asyncio.open_connection("127.0.0.1", place.port)
+        half_writer.write(b"\x16\x03\x01\x02")
+        await place.until(2)
+        for connection in place.connections.http:
+            connection.close_when_idle()
+        await place.until(0)
+        rests = [await reader.read() for reader in (silent, half)]
+        for one in (writer, half_writer):
+            one.close()
+
+    assert [b"", b""] == rests
 
 
 @needs_openssl
