@@ -60,6 +60,10 @@ bench: $(VENV)/.dev $(VENV)/.package ## Measure what the README claims, one benc
 	@for bench in $(sort $(wildcard bench/bench_*.py)); do \
 	    echo "== $$bench"; $(IN_VENV) -m "bench.$$(basename "$$bench" .py)"; done
 
+.PHONY: profile
+profile: $(VENV)/.dev $(VENV)/.package ## Show where the server's time goes (SCENARIO=fan_out)
+	@$(IN_VENV) -m bench.profile $(SCENARIO) $(ARGS)
+
 # ---- setting it up ----------------------------------------------------------------------
 
 $(VENV)/pyvenv.cfg:
