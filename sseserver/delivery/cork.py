@@ -12,9 +12,9 @@ while corked, so the switch does not flap.
 
 from typing import Final
 
-CORK_LOAD: Final = 0.6
-UNCORK_LOAD: Final = 0.35
-"""Hysteresis; at 50 events/s to 1000 clients (load 0.3 here) the server stays uncorked."""
+CORK_LOAD: Final = 0.7
+UNCORK_LOAD: Final = 0.45
+"""Hysteresis; at 50 events/s to 1000 clients (load 0.35 here) the server is uncorked."""
 
 MIN_TICK_SECONDS: Final = 0.010
 MAX_TICK_SECONDS: Final = 0.050
@@ -60,7 +60,7 @@ class Cork:
         return self.tick_seconds if self.is_corked else 0.0
 
     def count(self, deliveries: int, writes: int, seconds: float) -> None:
-        """Note one flush: events x members, writes made, and the time they took."""
+        """Note one flush: events x members, writes made, and the processor time they took."""
         self._deliveries += deliveries
         self._writes += writes
         self._busy_seconds += seconds
