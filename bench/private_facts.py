@@ -18,10 +18,10 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from bench.fan_out import highest_rate
 from bench.load import MOMENT, Load, Outcome, run
 from bench.machine import describe
-from bench.neighbours import OthersTime, unspoilt
+from bench.neighbours import OthersTime
+from bench.search import are_carried, highest_runs, runs_at
 from bench.sseserver import HOST, MeasuredServer, measured_server, stream_request
 
 USERS: Final = 1000
@@ -33,9 +33,7 @@ _ORDERS_PER_USER: Final = 10
 _MARK: Final = '"reason":"'
 _STATUSES: Final = ("accepted", "partially_filled")
 
-_THOUSAND: Final = 1000.0
 _SUSTAINED: Final = 0.98
-_BACK_OFF: Final = 0.95
 
 
 class Attempt(NamedTuple):
@@ -47,8 +45,8 @@ class Attempt(NamedTuple):
     others_share: float
 
     @property
-    def is_complete(self) -> bool:
-        """Whether every order that was due was sent and reached one client, in order."""
+    def is_carried(self) -> bool:
+        """Whether every order that was due reached one client, in order and in time."""
         outcome = self.outcome
         return (
             not outcome.faults()
@@ -56,12 +54,8 @@ class Attempt(NamedTuple):
             and outcome.missing(1) == 0
             and self.published == outcome.events_sent_total
             and outcome.events_sent >= _SUSTAINED * self.rate * outcome.seconds
+            and outcome.latency_us.p99 < LIMIT_MS * 1000
         )
-
-    @property
-    def is_carried(self) -> bool:
-        """Whether it was complete and in time."""
-        return self.is_complete and self.outcome.latency_us.p99 < LIMIT_MS * 1000
 
 
 class PrivateFacts(msgspec.Struct, frozen=True):
@@ -159,13 +153,7 @@ def measure(
         runs: How often.
         note: Told about every run.
     """
-
-    def noted() -> Attempt:
-        done = attempt(rate, seconds=3.0)
-        note(done)
-        return done
-
-    return _summary(rate, [unspoilt(noted) for _ in range(runs)])
+    return _summary(rate, runs_at(rate, _noted(note), runs))
 
 
 def measure_highest(
@@ -177,37 +165,31 @@ def measure_highest(
         runs: Runs at the highest rate.
         note: Told about every run.
     """
+    found = highest_runs(_noted(note), runs)
+    return None if found is None else _summary(*found)
 
-    def noted(rate: float) -> Attempt:
-        done = attempt(rate)
+
+def _noted(note: Callable[[Attempt], None]) -> Callable[[float, float], Attempt]:
+    def noted(rate: float, seconds: float) -> Attempt:
+        done = attempt(rate, seconds=seconds)
         note(done)
         return done
 
-    def is_carried_at(thousands: float) -> bool:
-        return unspoilt(lambda: noted(thousands * _THOUSAND)).is_carried
-
-    rate = _THOUSAND * highest_rate(is_carried_at)
-    while rate >= _THOUSAND:
-        found = measure(rate, runs=runs, note=note)
-        if found.is_carried:
-            return found
-        rate *= _BACK_OFF  # what held for a moment did not hold for long
-    return None
+    return noted
 
 
 def _summary(rate: float, attempts: Sequence[Attempt]) -> PrivateFacts:
     outcomes = [done.outcome for done in attempts]
-    p99_ms = median(outcome.latency_us.p99 for outcome in outcomes) / 1000
     return PrivateFacts(
         USERS,
         rate,
         median(outcome.deliveries_per_second for outcome in outcomes),
         median(outcome.latency_us.p50 for outcome in outcomes) / 1000,
-        p99_ms,
+        median(outcome.latency_us.p99 for outcome in outcomes) / 1000,
         median(outcome.server_share for outcome in outcomes),
         median(outcome.load_share for outcome in outcomes),
         sum(outcome.missing(1) for outcome in outcomes),
-        p99_ms < LIMIT_MS and all(done.is_complete for done in attempts),
+        are_carried(attempts),
         [fault for outcome in outcomes for fault in outcome.faults()],
     )
 
