@@ -164,8 +164,7 @@ class Feed(asyncio.Protocol):
         self._uid = peer_uid(cast("CredentialSocket | None", sock))
         if self._port.is_finished:  # accepted while the listener was being closed
             self._close()
-        elif self._check_room() and self._check_user():
-            self._port.feeds.add(self)
+        elif self._takes_place() and self._check_user():
             self._spare = second_descriptor(sock)
             _log.info("feed_connected", uid=self._uid)
 
@@ -277,28 +276,25 @@ class Feed(asyncio.Protocol):
         if not allowed_uids or self._uid in allowed_uids:
             return True
         _log.warning("feed_not_allowed", uid=self._uid)
-        self._refuse(FeedError(FeedErrorCode.NOT_ALLOWED, "This user may not publish"))
-        return False
-
-    def _check_room(self) -> bool:
-        """Tell whether there is room for one more feed; one too many is told so, and closed."""
-        if len(self._port.feeds) < self._port.max_feeds:
-            return True
-        _log.error("too_many_feeds", max_feeds=self._port.max_feeds)
-        self._refuse(FeedError(FeedErrorCode.UNAVAILABLE, "Too many feeds are connected"))
-        return False
-
-    def _refuse(self, error: FeedError) -> None:
-        """Say why, and close at once: who is let in nowhere holds no descriptor.
-
-        No linger is needed: of a Unix socket what was written is read before any error.
-        """
+        error = FeedError(FeedErrorCode.NOT_ALLOWED, "This user may not publish")
         self._answers.append(encode_error(error))
         self._lines.clear()
         self._write_answers()
+        self._close()
+        return False
+
+    def _takes_place(self) -> bool:
+        """Take a place among the feeds; one too many is told so, and closed without a linger."""
+        if len(self._port.feeds) < self._port.max_feeds:
+            self._port.feeds.add(self)
+            return True
+        _log.error("too_many_feeds", max_feeds=self._port.max_feeds)
+        error = FeedError(FeedErrorCode.UNAVAILABLE, "Too many feeds are connected")
+        self._transport.write(encode_error(error))
         self._is_closing = True
         self._is_ended = True
         self._transport.close()
+        return False
 
     def _close(self) -> None:
         """Close after the answers, and read on meanwhile: a reset would overtake them."""
