@@ -18,5 +18,7 @@ class Clock(Protocol):
 
 def iso_timestamp(wall_ms: int) -> str:
     """Return ISO 8601 in UTC with milliseconds: `2026-01-02T10:30:00.000Z`."""
-    moment = datetime.fromtimestamp(wall_ms / 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{wall_ms % 1000:03}Z"
+    # Not strftime: the C library looks at the time zone's file at each call.
+    seconds, ms = divmod(wall_ms, 1000)
+    moment = datetime.fromtimestamp(seconds, UTC).isoformat()
+    return f"{moment[:19]}.{ms:03}Z"

@@ -114,7 +114,7 @@ class _Daemon:
         self._is_hurried = False
         self._leaving: asyncio.Task[None] | None = None
         self._wheel = TimerWheel(now)
-        self._cork = Cork(now)
+        self._cork = Cork(now, thread_time)
         self._projection = Projection(config.limits, config.buffer.max_users)
         self._sessions = Sessions(config.limits.max_sessions)
         self._strategies = StrategyOwners(config.limits.max_strategies)
@@ -310,11 +310,7 @@ class _Daemon:
             self._loop.call_soon(self._measure, started, deliveries, writes)
 
     def _measure(self, started: float, deliveries: int, writes: int) -> None:
-        """Note a flush once its bytes have left: the loop writes at the end of its turn.
-
-        In processor time: what other processes take of the core is no reason to make clients
-        wait.
-        """
+        """Note a flush once its bytes have left: the loop writes at the end of its turn."""
         self._cork.count(deliveries, writes, thread_time() - started)
 
     def _want_window(self, delay: float) -> None:

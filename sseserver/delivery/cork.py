@@ -3,18 +3,25 @@
 The kernel's send path is the cost, about 5 us a write, whatever the write holds (design
 section 1). While one write per event and client fits into the server's time, a lone event
 leaves at the end of its loop turn. When *load*, the share of time that such writes would need,
-comes near to one, frames are gathered for a tick and each client gets one write for all of
-them. The tick widens while flushes still fill it, up to 50 ms.
+comes near to one, or the server has no time left at all, frames are gathered for a tick and
+each client gets one write for all of them. The tick widens while no time is left, up to 50 ms:
+the events of one user are further apart than 10 ms when thousands of users have theirs.
 
 Load is deliveries per second times the measured seconds per write: both keep their meaning
-while corked, so the switch does not flap.
+while corked, so the switch does not flap. Times are the processor's, not the wall's: what other
+processes take of the core is no reason to make clients wait.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 CORK_LOAD: Final = 0.7
 UNCORK_LOAD: Final = 0.45
 """Hysteresis; at 50 events/s to 1000 clients (load 0.35 here) the server is uncorked."""
+
+SATURATED: Final = 0.85
+AT_EASE: Final = 0.6
+"""Shares of its core that the server uses, whatever for: no time left, and enough."""
 
 MIN_TICK_SECONDS: Final = 0.010
 MAX_TICK_SECONDS: Final = 0.050
@@ -30,12 +37,15 @@ class Cork:
 
     Args:
         now: Monotonic seconds at the start.
+        processor_time: Processor seconds that the server has used so far.
     """
 
     __slots__ = (
         "_busy_seconds",
         "_deliveries",
         "_period_start",
+        "_processor_time",
+        "_used_before",
         "_writes",
         "is_corked",
         "load",
@@ -43,8 +53,10 @@ class Cork:
         "tick_seconds",
     )
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, processor_time: Callable[[], float]) -> None:
         self._period_start = now
+        self._processor_time = processor_time
+        self._used_before = processor_time()
         self._deliveries = 0
         self._writes = 0
         self._busy_seconds = 0.0
@@ -71,16 +83,18 @@ class Cork:
             measured = self._busy_seconds / self._writes
             self.seconds_per_write += (measured - self.seconds_per_write) * _SMOOTHING
         self.load = self._deliveries / elapsed * self.seconds_per_write
+        used = self._processor_time()
+        utilisation = (used - self._used_before) / elapsed
+        self._used_before = used
         if self.is_corked:
-            busy = self._busy_seconds / elapsed
-            if self.load < UNCORK_LOAD:
+            if self.load < UNCORK_LOAD and utilisation < AT_EASE:
                 self.is_corked = False
                 self.tick_seconds = MIN_TICK_SECONDS
-            elif busy > CORK_LOAD:
+            elif utilisation > SATURATED:
                 self.tick_seconds = min(MAX_TICK_SECONDS, self.tick_seconds * 1.5)
-            elif busy < UNCORK_LOAD:
+            elif utilisation < AT_EASE:
                 self.tick_seconds = max(MIN_TICK_SECONDS, self.tick_seconds / 1.5)
-        elif self.load > CORK_LOAD:
+        elif self.load > CORK_LOAD or utilisation > SATURATED:
             self.is_corked = True
         self._period_start = now
         self._deliveries = 0

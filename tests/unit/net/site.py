@@ -58,7 +58,7 @@ class Site:
         self.connections = Connections(
             config.server, config.stream, self.core.wheel, self.hub.counters, self.clock
         )
-        self.cork = Cork(self.clock.monotonic())
+        self.cork = Cork(self.clock.monotonic(), lambda: 0.0)
         self.metrics = MetricsPage(
             self.hub,
             self.connections,
