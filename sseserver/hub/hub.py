@@ -115,8 +115,8 @@ class Hub:
         self.audiences.configure(config.stream, config.compression)
         self.streams.configure(config.limits)
 
-    def publish(self, event: Event, *, is_urgent: bool = False) -> int:
-        """Keep a fact and queue it for every connection it concerns; return how many.
+    def publish(self, event: Event, *, is_urgent: bool = False) -> None:
+        """Keep a fact and queue it for every connection it concerns.
 
         Args:
             event: A fact, with its user.
@@ -126,20 +126,22 @@ class Hub:
         now = self._clock.monotonic()
         user = self.users.obtain(event.user_id, now)
         self.users.append(user, event, now)
-        connections = 0
         audiences = user.routes.get(event.route)
         if audiences is not None:
             frame = self.frames.frame(event)
             for audience in audiences:
                 audience.push(frame, event.id, event.received)
-                connections += len(audience)
             if is_urgent:
                 for audience in tuple(audiences):
                     self.audiences.flush_one(audience, now)
                 self.streams.settle()
         if user.parked:
             self.slow_consumers.owe(user, event, len(self.frames.frame(event)))
-        return connections
+
+    def connections_of(self, event: Event) -> int:
+        """Return how many connections a fact is sent to at once."""
+        user = None if event.user_id is None else self.users.get(event.user_id)
+        return 0 if user is None else sum(map(len, user.routes.get(event.route, ())))
 
     def publish_quote(self, quote: Quote) -> None:
         """Queue a price update, or hold it back for the window."""

@@ -224,13 +224,15 @@ class Pipeline:
         return self._timestamp
 
     def _deliver(self, event: Event) -> None:
-        connections = self._hub.publish(event)
+        self._hub.publish(event)
         self._count(event.type)
         if self.logs_events:
+            connections = self._hub.connections_of(event)
             self._log_event(event.type, event.id, connections, event.correlation_id)
 
     def _deliver_urgent(self, event: Event) -> None:
-        connections = self._hub.publish(event, is_urgent=True)
+        connections = self._hub.connections_of(event)
+        self._hub.publish(event, is_urgent=True)
         self._count(event.type)
         if self.logs_events:
             self._log_event(event.type, event.id, connections, event.correlation_id)

@@ -242,7 +242,7 @@ class Projection:
         if orders or positions:
             if user_id not in self._accounts:
                 self._make_room()
-            self._accounts[user_id] = account
+                self._accounts[user_id] = account
             self._accounts.move_to_end(user_id)
         else:
             self._accounts.pop(user_id, None)
