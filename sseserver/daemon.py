@@ -306,12 +306,8 @@ class _Daemon:
     def _flush(self) -> None:
         started = thread_time()
         deliveries, writes = self._hub.flush()
-        if writes:
-            self._loop.call_soon(self._measure, started, deliveries, writes)
-
-    def _measure(self, started: float, deliveries: int, writes: int) -> None:
-        """Note a flush once its bytes have left: the loop writes at the end of its turn."""
-        self._cork.count(deliveries, writes, thread_time() - started)
+        if writes:  # which uvloop's transports do at once, as far as the peer takes it
+            self._cork.count(deliveries, writes, thread_time() - started)
 
     def _want_window(self, delay: float) -> None:
         if delay:

@@ -15,6 +15,7 @@ import logging
 import re
 import sys
 import time
+from functools import lru_cache
 from io import TextIOWrapper
 from typing import Any, Final, TextIO
 
@@ -196,8 +197,14 @@ def _complete(_: WrappedLogger, method_name: str, event_dict: EventDict) -> Even
         "event": _clean(event_dict.pop("event"), 0),
     }
     return line | {
-        _clean_text(key): _clean(value, 1) for key, value in event_dict.items() if key not in line
+        _clean_key(key): _clean(value, 1) for key, value in event_dict.items() if key not in line
     }
+
+
+@lru_cache(maxsize=256)
+def _clean_key(key: str) -> str:
+    """Return a key as `_clean_text` does; the code has a few dozen and uses them all the time."""
+    return _clean_text(key)
 
 
 def _clean(value: object, depth: int) -> Any:

@@ -17,7 +17,6 @@ from sseserver.net.closing import LINGER_SECONDS, Closing
 from sseserver.net.connections import Connections
 from sseserver.net.exchange import Request, Response, StreamOpening, http_date
 from sseserver.net.request_reader import RequestReader
-from sseserver.net.socket_options import OptionSocket, set_client_options
 from sseserver.wire.http_message import is_valid_correlation_id, parse_target, reason_phrase
 
 MAX_REQUESTS_PER_TURN: Final = 16
@@ -116,9 +115,6 @@ class HttpProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start to wait for the first request."""
         self._transport = cast("asyncio.Transport", transport)
-        sock = cast("OptionSocket | None", transport.get_extra_info("socket"))
-        if sock is not None:
-            set_client_options(sock)
         if self._handshake is not None:
             self._handshake_seconds = self._handshake.end()
         self._connections.register(self)

@@ -6,6 +6,7 @@ from typing import Final
 
 from sseserver.config import ServerConfig
 from sseserver.errors import StartError
+from sseserver.net.socket_options import set_client_options
 
 LISTEN_BACKLOG: Final = 4096
 
@@ -26,6 +27,7 @@ def bind_http_socket(server: ServerConfig) -> socket.socket:
         raise StartError(f"cannot listen on {host}:{port}: {error}") from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        set_client_options(listener)
         listener.bind(address)
         listener.listen(LISTEN_BACKLOG)
     except OSError as error:

@@ -38,10 +38,6 @@ class OptionSocket(Protocol):
         """Return the descriptor."""
         ...
 
-    def setsockopt(self, level: int, option: int, value: int, /) -> None:
-        """Set one integer option."""
-        ...
-
     def getsockopt(self, level: int, option: int, size: int, /) -> bytes:
         """Return the bytes of one option."""
         ...
@@ -59,21 +55,21 @@ class Progress(NamedTuple):
     waiting_bytes: int
 
 
-def set_client_options(sock: OptionSocket) -> None:
-    """Set what every client connection needs; a closed socket is left to its protocol."""
-    try:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if sys.platform == "linux":
-            tcp = socket.IPPROTO_TCP
-            sock.setsockopt(tcp, socket.TCP_KEEPIDLE, PROBE_IDLE_SECONDS)
-            sock.setsockopt(tcp, socket.TCP_KEEPINTVL, PROBE_INTERVAL_SECONDS)
-            sock.setsockopt(tcp, socket.TCP_KEEPCNT, PROBE_COUNT)
-            sock.setsockopt(tcp, _TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
-            sock.setsockopt(tcp, _TCP_NOTSENT_LOWAT, NOT_SENT_LOW_WATER_BYTES)
-    except OSError:
-        return
+def set_client_options(listener: socket.socket) -> None:
+    """Set on a listener what its connections need: they begin as copies of it (tcp(7)).
+
+    Eight calls once, and not for each connection of a storm.
+    """
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform == "linux":
+        tcp = socket.IPPROTO_TCP
+        listener.setsockopt(tcp, socket.TCP_KEEPIDLE, PROBE_IDLE_SECONDS)
+        listener.setsockopt(tcp, socket.TCP_KEEPINTVL, PROBE_INTERVAL_SECONDS)
+        listener.setsockopt(tcp, socket.TCP_KEEPCNT, PROBE_COUNT)
+        listener.setsockopt(tcp, _TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
+        listener.setsockopt(tcp, _TCP_NOTSENT_LOWAT, NOT_SENT_LOW_WATER_BYTES)
 
 
 def progress_of(sock: OptionSocket) -> Progress | None:

@@ -1,7 +1,6 @@
 """Tests of `sseserver.net.http_protocol`: bytes in, bytes out, timers fired by hand."""
 
 import asyncio
-import socket
 
 import pytest
 
@@ -86,22 +85,6 @@ def test_an_error_to_head_has_no_body(head: str, status: int) -> None:
     assert (status, b"") == (refused.status, refused.body)
     assert "0" != refused.headers["content-length"]
     assert 200 == next_one.status
-
-
-def test_the_socket_is_prepared() -> None:
-    """A connection's options are set as it is made, and it is idle until a byte arrives."""
-    with socket.socket() as sock:
-        site = Site()
-        transport = site.connect(sock=sock)
-        no_delay = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        (connection,) = site.connections.http
-        idle = [connection.is_idle]
-        for data in (HEALTH[:1], HEALTH[1:]):
-            transport.receive(data)
-            idle.append(connection.is_idle)
-
-    assert 1 == no_delay
-    assert [True, False, True] == idle
 
 
 def test_204_has_no_length() -> None:

@@ -77,10 +77,41 @@ def test_options_are_set(pair: tuple[socket.socket, socket.socket]) -> None:
     }
 
 
-def test_a_socket_that_is_gone_is_left_alone() -> None:
-    """Its protocol learns of the end by itself."""
-    set_client_options(FakeSocket(None))
+def test_connections_have_what_their_listener_has() -> None:
+    """The kernel hands the options on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        set_client_options(listener)
+        with socket.create_connection(listener.getsockname()):
+            accepted, _ = listener.accept()
+            with accepted:
+                found = [
+                    accepted.getsockopt(level, option)
+                    for level, option in (
+                        (socket.IPPROTO_TCP, socket.TCP_NODELAY),
+                        (socket.SOL_SOCKET, socket.SO_SNDBUF),
+                        (socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+                        (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE),
+                        (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL),
+                        (socket.IPPROTO_TCP, socket.TCP_KEEPCNT),
+                        (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT),
+                        (socket.IPPROTO_TCP, 25),
+                    )
+                ]
 
+    assert [
+        1,
+        2 * SEND_BUFFER_BYTES,
+        1,
+        PROBE_IDLE_SECONDS,
+        PROBE_INTERVAL_SECONDS,
+        PROBE_COUNT,
+        USER_TIMEOUT_MS,
+        NOT_SENT_LOW_WATER_BYTES,
+    ] == found
+
+
+def test_of_a_socket_that_is_gone_nothing_is_known() -> None:
+    """Its protocol learns of the end by itself."""
     assert progress_of(FakeSocket(None)) is None
 
 
