@@ -56,9 +56,8 @@ coverage: $(VENV)/.dev $(VENV)/.package $(INTEROP) ## Run the test suite and sho
 	@$(IN_VENV) -m pytest --cov $(ARGS)
 
 .PHONY: bench
-bench: $(VENV)/.dev $(VENV)/.package ## Measure what the README claims, one bench after the other
-	@for bench in $(sort $(wildcard bench/bench_*.py)); do \
-	    echo "== $$bench"; $(IN_VENV) -m "bench.$$(basename "$$bench" .py)"; done
+bench: $(VENV)/.dev $(VENV)/.package ## Measure what the README claims, beside other servers (ARGS='--quick')
+	@$(IN_VENV) -m bench.report $(ARGS)
 
 .PHONY: profile
 profile: $(VENV)/.dev $(VENV)/.package ## Show where the server's time goes (SCENARIO=fan_out)

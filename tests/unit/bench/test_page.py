@@ -1,5 +1,6 @@
 """The page of the report and the sections of the README, from made-up results."""
 
+import msgspec
 import pytest
 
 from bench.reporting import page
@@ -73,6 +74,20 @@ def test_problems_are_said() -> None:
         "`lone_event`, 2026-01-02 14:30 UTC, median of 5, 60 s.",
         *(f"- {problem}" for problem in problems),
     ] == lines_after(text, "## A lone event", 4)
+
+
+def test_a_load_client_at_its_limit_is_said() -> None:
+    """Where the load client had no time left, the server may carry more than the figure."""
+    found = [
+        msgspec.structs.replace(one, load_share=share)
+        for one, share in zip(SERVERS, (0.5, 0.99), strict=True)
+    ]
+
+    text = page.report({"fan_out": part(found)})
+
+    assert ["- the load client had no time left: at least that much at sseserver"] == lines_after(
+        text, "`fan_out`, 2026-01-02 14:30 UTC, median of 5, 60 s.", 1
+    )
 
 
 def test_servers_side_by_side() -> None:

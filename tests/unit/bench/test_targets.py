@@ -88,9 +88,9 @@ def test_a_peer_that_is_not_here_leaves_the_ratio_open() -> None:
 
     assert [
         Check("deliveries/s", "≥ 2,000,000", "3,000,000", MET),
-        Check("times nchan", "≥ 20", "40.0", MET, "nchan 75,000/s"),
-        Check("times better-sse", "≥ 20", "", UNKNOWN),
-        Check("times send-loop", "≥ 10", "", UNKNOWN),
+        Check("times nginx with nchan (C)", "≥ 20", "40.0", MET, "nchan 75,000/s"),
+        Check("times better-sse (Node.js)", "≥ 20", "", UNKNOWN),
+        Check("times C, a send() per event", "≥ 10", "", UNKNOWN),
     ] == found
     assert UNKNOWN is overall(found)
 
