@@ -143,9 +143,9 @@ class Hub:
         user = None if event.user_id is None else self.users.get(event.user_id)
         return 0 if user is None else sum(map(len, user.routes.get(event.route, ())))
 
-    def publish_quote(self, quote: Quote) -> None:
-        """Queue a price update, or hold it back for the window."""
-        if self.prices.publish(quote, self._clock.monotonic()):
+    def publish_quote(self, quote: Quote, now: float) -> None:
+        """Queue a price update at `now` (monotonic seconds), or hold it back for the window."""
+        if self.prices.publish(quote, now):
             self.want_window()
 
     def broadcast_status(self, event: Event) -> int:

@@ -225,6 +225,7 @@ class Feed(asyncio.Protocol):
         pipeline = self._port.pipeline
         answer = self._answers.append
         received = self._received
+        pipeline.look_at_clock()
         cost = 0
         while lines and not self._is_blocked:
             line = lines.popleft()
@@ -239,6 +240,7 @@ class Feed(asyncio.Protocol):
                 self._write_answers()
                 if self._port.monotonic() >= deadline:
                     break
+                pipeline.look_at_clock()
         self._write_answers()
         if self._is_ended and not lines:
             self._close()

@@ -95,7 +95,7 @@ class Core:
             {"symbol": symbol, "price": price},
         )
         self.projection.set_price(quote)
-        self.hub.publish_quote(quote)
+        self.hub.publish_quote(quote, self.clock.monotonic())
         if self.projection.has_revaluations:
             self.hub.want_window()
         return quote

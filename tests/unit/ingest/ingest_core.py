@@ -45,6 +45,7 @@ class IngestCore(Core):
     def answers(self, line: bytes) -> list[dict[str, Any]]:
         """Accept one line and return what is answered."""
         answers: list[bytes] = []
+        self.pipeline.look_at_clock()
         self.pipeline.accept(line, RECEIVED, answers.append)
         return [json.loads(answer) for answer in answers]
 
