@@ -2,9 +2,9 @@
 
 Start: descriptors, the parts, the ingest socket, the HTTP socket, `listening`. End (SIGTERM,
 SIGINT): the ingest port applies and answers what it has read, every stream is handed what is
-held for it and told `server:shutdown`, for which there are `server.drain_seconds`; requests are
-answered meanwhile, and exit 0. SIGHUP reads the configuration
-again and takes what can change while running.
+held for it and told `server:shutdown`, for which there are `server.drain_seconds`, requests are
+answered meanwhile, and the exit code is 0. SIGHUP reads the configuration again and takes what
+can change while running.
 """
 
 import asyncio

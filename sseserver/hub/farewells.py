@@ -52,7 +52,7 @@ class Farewells:
         """
         request = subscription.request
         data = b""
-        if farewell.event_type:
+        if farewell.event_type is not None:
             plain = self._frames.single(
                 farewell.event_type, farewell.payload, event_id, farewell.retry_ms
             )

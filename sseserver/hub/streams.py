@@ -3,23 +3,21 @@
 What it is sent in between is the work of `hub.catch_up` and its audience. A stream ends in one
 of two ways. At once, when its right to be told is gone (session, strategy); or after the facts
 that are still held for it, when only its time is over (shutdown, too many connections): the
-process, or the 204 to its return, leaves no other chance to have them. A user's oldest
-connection has `LEAVE_SECONDS` for that: a client that does not read must not keep its place.
+process, or the 204 to its return, leaves no other chance to have them.
 """
 
 from collections.abc import Callable
 from typing import Final
-
-import structlog
 
 from sseserver.clock import Clock, iso_timestamp
 from sseserver.config import LimitsConfig
 from sseserver.delivery.timer_wheel import TimerWheel
 from sseserver.errors import CloseReason
 from sseserver.event_id import EventIdGenerator, format_event_id
-from sseserver.events import JsonObject, Topic
+from sseserver.events import Topic
 from sseserver.hub.audiences import Audiences
 from sseserver.hub.catch_up import CatchUp
+from sseserver.hub.connection_limit import ConnectionLimit
 from sseserver.hub.farewells import Farewells
 from sseserver.hub.replay_buffer import ReplayBuffer
 from sseserver.hub.resume import plan_opening
@@ -31,20 +29,16 @@ from sseserver.metrics import Counters
 from sseserver.wire.compression import prologue
 from sseserver.wire.sse_frame import FrameEncoder, chunk
 
-LEAVE_SECONDS: Final = 2.0
-"""How long a connection that is one too many may take to read what is held for it."""
-
 _NO_EVENTS: Final = ReplayBuffer()
-
-_log = structlog.get_logger()
 
 
 class Streams:
-    """Opens, resumes and ends streams; an entry of the timer wheel while some are leaving.
+    """Opens, resumes and ends streams.
 
     Attributes:
         clients: Every open stream by client ID.
         catch_up: Hands streams what they lack.
+        connection_limit: Ends a user's oldest stream when there is one too many.
     """
 
     def __init__(  # noqa: PLR0913 - wired once
@@ -66,7 +60,6 @@ class Streams:
         self._users = users
         self._audiences = audiences
         self._slow_consumers = slow_consumers
-        self._wheel = wheel
         self._farewells = Farewells(users, audiences, ids, frames, clock)
         self._state = state
         self._ids = ids
@@ -78,8 +71,6 @@ class Streams:
         self.frames = frames
         self.limits = limits
         self.clients: dict[str, Subscription] = {}
-        self.timer_slot = -1
-        self._leaving: dict[Subscription, float] = {}
         self.catch_up = CatchUp(
             users=users,
             audiences=audiences,
@@ -91,11 +82,21 @@ class Streams:
             limits=limits,
             say_farewell=self._say_farewell,
         )
+        self.connection_limit = ConnectionLimit(
+            users=users,
+            wheel=wheel,
+            clock=clock,
+            counters=counters,
+            limits=limits,
+            end=self.end,
+            end_at_once=self.end_at_once,
+        )
 
     def configure(self, limits: LimitsConfig) -> None:
         """Take new limits."""
         self.limits = limits
         self.catch_up.limits = limits
+        self.connection_limit.limits = limits
         self._slow_consumers.limits = limits
 
     def open(
@@ -127,20 +128,6 @@ class Streams:
         write(head + (chunk(start) if start and request.is_chunked else start))
         self.catch_up.advance(subscription, opening)
         return subscription
-
-    def is_evicted_return(self, request: StreamRequest) -> bool:
-        """Tell whether this is the tab that the limit closed, back while it still holds.
-
-        Source: contract section 4, "Too many connections of one user".
-        """
-        user = None if request.user_id is None else self._users.get(request.user_id)
-        return (
-            user is not None
-            and request.is_counted
-            and user.limit_ids is not None
-            and request.last_event_id in user.limit_ids
-            and len(user.counted) >= self.limits.connections_per_user
-        )
 
     def resume(self, subscription: Subscription) -> None:
         """Go on with a stream whose transport has drained."""
@@ -182,15 +169,6 @@ class Streams:
         subscription.farewell = farewell
         self._finish(subscription, event_id)
 
-    def on_timer(self, now: float) -> float | None:
-        """End those who took too long to leave."""
-        for subscription, deadline in list(self._leaving.items()):
-            if now < deadline:
-                return deadline
-            assert subscription.farewell is not None, "who leaves has a farewell"
-            self.end_at_once(subscription, subscription.farewell)
-        return None
-
     def end_session(self, session_key: bytes) -> int:
         """End the streams of a session that is no longer valid; return how many."""
         subscriptions = list(self._by_session.get(session_key, ()))
@@ -224,7 +202,7 @@ class Streams:
         subscription.is_open = False
         request = subscription.request
         self.clients.pop(subscription.client_id, None)
-        self._leaving.pop(subscription, None)
+        self.connection_limit.forget(subscription)
         self._slow_consumers.forget(subscription)
         self.catch_up.leave(subscription)
         if request.session_key is not None:
@@ -252,46 +230,11 @@ class Streams:
         self._users.connect(user, subscription)
         user.parked[subscription] = self._ids.last
         if subscription.request.is_counted:
-            self._make_room(user)
+            self.connection_limit.make_room(user)
         if Topic.POSITIONS in routes:
             self._state.watch(user.user_id)
             if Topic.POSITIONS not in user.routes:
                 user.revalued_id = self._ids.last
-
-    def _make_room(self, user: User) -> None:
-        """End the oldest connections of a user who has just got one too many."""
-        limit = self.limits.connections_per_user
-        while len(user.counted) > limit:
-            oldest = next(iter(user.counted))
-            payload: JsonObject = {
-                "limit": limit,
-                "message": f"More than {limit} connections: the oldest was closed",
-                "timestamp": iso_timestamp(self._clock.wall_ms()),
-            }
-            _log.warning(
-                "connection_limit",
-                user_id=user.user_id,
-                client_id=oldest.client_id,
-                correlation_id=oldest.request.correlation_id,
-                limit=limit,
-            )
-            self._counters.evicted_connections += 1
-            del user.counted[oldest]
-            farewell = Farewell(CloseReason.CONNECTION_LIMIT, "connection:limit", payload)
-            self.end(oldest, farewell)
-            if oldest.is_open:
-                self._let_leave(user, oldest)
-
-    def _let_leave(self, user: User, subscription: Subscription) -> None:
-        """Give a stream its time to leave; so many at once as the user may have connections."""
-        leaving = [other for other in user.connections if other in self._leaving]
-        if len(leaving) >= self.limits.connections_per_user:
-            assert leaving[0].farewell is not None, "who leaves has a farewell"
-            self.end_at_once(leaving[0], leaving[0].farewell)
-        deadline = self._clock.monotonic() + LEAVE_SECONDS
-        if not self._leaving:
-            self._wheel.schedule(self, deadline)
-        self._leaving[subscription] = deadline
 
     def _opening(self, subscription: Subscription, user: User | None) -> bytes:
         request = subscription.request

@@ -69,8 +69,8 @@ class Farewell(NamedTuple):
     """How a stream ends: why, and with which event, if any."""
 
     reason: CloseReason
-    event_type: str = ""
-    payload: JsonObject = {}  # noqa: RUF012 - never modified
+    event_type: str | None = None
+    payload: JsonObject | None = None
     retry_ms: int | None = None
 
 

@@ -11,7 +11,8 @@ from typing import Final, cast
 import structlog
 
 from sseserver.errors import CloseReason
-from sseserver.hub.streams import LEAVE_SECONDS, Streams
+from sseserver.hub.connection_limit import LEAVE_SECONDS
+from sseserver.hub.streams import Streams
 from sseserver.hub.subscription import StreamRequest, Subscription
 from sseserver.net.closing import LINGER_SECONDS, USUAL_PATIENCE, Closing, Patience
 from sseserver.net.connections import Connections

@@ -108,7 +108,7 @@ class StreamEndpoint:
             raise
         if is_draining:
             return self._refusal(request, 503, "draining", _DRAIN_WAIT_SECONDS)
-        if self._hub.streams.is_evicted_return(stream_request):
+        if self._hub.streams.connection_limit.is_evicted_return(stream_request):
             answer: Response | StreamOpening = Response(204, (("Cache-Control", "no-store"),), b"")
         elif len(self._connections.streams) >= self._config.server.max_connections:
             return self._refusal(request, 503, "max_connections", _BUSY_WAIT_SECONDS)

@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from sseserver.errors import CloseReason
-from sseserver.hub.streams import LEAVE_SECONDS
+from sseserver.hub.connection_limit import LEAVE_SECONDS
 from sseserver.net.closing import LINGER_SECONDS
 from sseserver.net.stream_connection import MAX_DISCARDED_BYTES, StreamConnection
 from sseserver.state.sessions import session_key
