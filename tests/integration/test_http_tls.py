@@ -1,10 +1,8 @@
 """TLS against the real process, with a self-signed certificate."""
 
 import asyncio
-import shutil
 import signal
 import ssl
-import subprocess
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -12,14 +10,15 @@ from typing import NamedTuple
 import pytest
 
 from tests.support import daemon
+from tests.support.certificate import make_certificate, needs_openssl
 from tests.support.raw_client import connected, request_bytes
 from tests.support.reference_eventsource import ReferenceEventSource
 from tests.support.stream_client import Dechunker
 
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate")
+pytestmark = needs_openssl
 
 
-class Certificate(NamedTuple):
+class Trusted(NamedTuple):
     """A certificate as the server is told of it, and a client that trusts it."""
 
     settings: dict[str, str]
@@ -27,19 +26,10 @@ class Certificate(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Trusted:
     """Make a certificate for `localhost`."""
-    folder = tmp_path_factory.mktemp("tls")
-    key, cert = folder / "key.pem", folder / "cert.pem"
-    command = (
-        f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
-        f" -subj /CN=localhost -addext subjectAltName=DNS:localhost -keyout {key} -out {cert}"
-    )
-    subprocess.run(command.split(), check=True, capture_output=True)
-    return Certificate(
-        {"server.tls_cert": str(cert), "server.tls_key": str(key)},
-        ssl.create_default_context(cafile=cert),
-    )
+    made = make_certificate(tmp_path_factory.mktemp("tls"))
+    return Trusted(made.settings, ssl.create_default_context(cafile=made.cert))
 
 
 def types(body: bytes) -> list[str]:
@@ -50,7 +40,7 @@ def types(body: bytes) -> list[str]:
     return [event.type for event in events]
 
 
-async def test_json_and_streams_over_tls(tmp_path: Path, certificate: Certificate) -> None:
+async def test_json_and_streams_over_tls(tmp_path: Path, certificate: Trusted) -> None:
     """Keep-alive, pipelining, a stream with its events, and a farewell that arrives."""
     async with await daemon.start(tmp_path, certificate.settings) as server, server.feed() as feed:
         await feed.session("s-1", "user-1")
@@ -75,7 +65,7 @@ async def test_json_and_streams_over_tls(tmp_path: Path, certificate: Certificat
     assert "session_expired" == closed["reason"]
 
 
-async def test_errors_over_tls_are_read(tmp_path: Path, certificate: Certificate) -> None:
+async def test_errors_over_tls_are_read(tmp_path: Path, certificate: Trusted) -> None:
     """An answer that ends the connection arrives, though the client goes on sending."""
     settings = {**certificate.settings, "server.header_timeout_seconds": 0.3}
     async with await daemon.start(tmp_path, settings) as server:
@@ -93,9 +83,7 @@ async def test_errors_over_tls_are_read(tmp_path: Path, certificate: Certificate
     assert [(400, "close", b""), (200, "close", b""), (408, "close", b"")] == found
 
 
-async def test_a_page_over_tls_posts_to_its_own_host(
-    tmp_path: Path, certificate: Certificate
-) -> None:
+async def test_a_page_over_tls_posts_to_its_own_host(tmp_path: Path, certificate: Trusted) -> None:
     """The page's own origin is https here, and http is foreign."""
     async with await daemon.start(tmp_path, certificate.settings) as server:
         found = []
@@ -112,7 +100,7 @@ async def test_a_page_over_tls_posts_to_its_own_host(
     assert [401, 403] == found
 
 
-async def test_a_handshake_that_stalls_is_ended(tmp_path: Path, certificate: Certificate) -> None:
+async def test_a_handshake_that_stalls_is_ended(tmp_path: Path, certificate: Trusted) -> None:
     """Silence, half a hello and plain HTTP on the TLS port end the connection, without words."""
     settings = {
         **certificate.settings,
@@ -144,7 +132,7 @@ async def test_a_handshake_that_stalls_is_ended(tmp_path: Path, certificate: Cer
 
 
 @pytest.mark.parametrize("reads", [True, False])
-async def test_a_drain_over_tls(tmp_path: Path, certificate: Certificate, reads: bool) -> None:
+async def test_a_drain_over_tls(tmp_path: Path, certificate: Trusted, reads: bool) -> None:
     """Streams are told `server:shutdown`; a peer that does not answer the end delays nothing."""
     settings = {**certificate.settings, "server.drain_seconds": 30}
     async with await daemon.start(tmp_path, settings) as server:
@@ -167,7 +155,7 @@ async def test_a_drain_over_tls(tmp_path: Path, certificate: Certificate, reads:
 
 
 async def test_silent_connections_leave_room_to_answer(
-    tmp_path: Path, certificate: Certificate
+    tmp_path: Path, certificate: Trusted
 ) -> None:
     """Those that connect and never shake hands make room for who asks, and for feeds."""
     server = await daemon.start(tmp_path, certificate.settings, descriptors=256)

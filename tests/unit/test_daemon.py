@@ -6,11 +6,9 @@ What its parts do is tested with them; here is how they are started, ended and r
 import asyncio
 import gc
 import os
-import shutil
 import signal
 import socket
 import ssl
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -21,9 +19,9 @@ from sseserver import daemon
 from sseserver.daemon import Listening
 from sseserver.errors import StartError
 from tests.support.captured_log import captured_log
+from tests.support.certificate import make_certificate, needs_openssl
 from tests.support.in_process import Ended, Running, configured, serve, undisturbed
 
-needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate")
 leaves_peers_behind = pytest.mark.filterwarnings("ignore:unclosed resource:ResourceWarning")
 """A drain that is cut short leaves open connections to the loop, which closes them with a
 warning; as an error it would keep the loop from closing."""
@@ -110,19 +108,6 @@ def test_a_certificate_that_cannot_be_used_is_one_clear_line(tmp_path: Path) -> 
     assert not (tmp_path / "ingest.sock").exists()
 
 
-def certificate(folder: Path) -> dict[str, str]:
-    """Return the settings of a self-signed certificate."""
-    files = {"server.tls_cert": str(folder / "cert.pem"), "server.tls_key": str(folder / "key.pem")}
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-         "-nodes", "-days", "1", "-subj", "/CN=localhost",
-         "-keyout", files["server.tls_key"], "-out", files["server.tls_cert"]],
-        check=True,
-        capture_output=True,
-    )  # fmt: skip
-    return files
-
-
 @needs_openssl
 def test_it_serves_tls(tmp_path: Path) -> None:
     """With both files set, the HTTP side speaks TLS 1.2 or later."""
@@ -141,7 +126,7 @@ def test_it_serves_tls(tmp_path: Path) -> None:
         writer.close()
 
     answers: list[bytes] = []
-    serve(tmp_path, connect, certificate(tmp_path))
+    serve(tmp_path, connect, make_certificate(tmp_path).settings)
 
     assert versions in (["TLSv1.2"], ["TLSv1.3"])
     assert answers[0].startswith(b"HTTP/1.1 200 ")

@@ -1,10 +1,8 @@
 """Tests of `sseserver.net.tls_acceptor`, on real sockets."""
 
 import asyncio
-import shutil
 import socket
 import ssl
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -18,23 +16,18 @@ from sseserver.net import tls_acceptor
 from sseserver.net.connections import Connections
 from sseserver.net.http_protocol import HttpProtocol
 from sseserver.net.tls_acceptor import TlsAcceptor
+from tests.support.certificate import make_certificate, needs_openssl
 from tests.unit.net.site import Site
 
-needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate")
+pytestmark = needs_openssl
 
 
 @pytest.fixture(scope="module")
 def context(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
     """Return a server's context with a certificate of its own."""
-    folder = tmp_path_factory.mktemp("tls")
-    key, cert = folder / "key.pem", folder / "cert.pem"
-    command = (
-        f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
-        f" -subj /CN=localhost -keyout {key} -out {cert}"
-    )
-    subprocess.run(command.split(), check=True, capture_output=True)
+    made = make_certificate(tmp_path_factory.mktemp("tls"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(cert, key)
+    context.load_cert_chain(made.cert, made.key)
     return context
 
 
@@ -80,7 +73,6 @@ async def accepting(
         await place.until(0)
 
 
-@needs_openssl
 async def test_a_connection_has_its_place_before_its_handshake(context: ssl.SSLContext) -> None:
     """A silent one is dropped like any that asks nothing; the place is one all the way."""
     trusting = ssl.create_default_context()
@@ -104,7 +96,6 @@ async def test_a_connection_has_its_place_before_its_handshake(context: ssl.SSLC
     assert [HttpProtocol] == places
 
 
-@needs_openssl
 @pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01\x02", b"GET / HTTP/1.1\r\n\r\n"])
 async def test_what_is_no_handshake_gives_its_place_back(
     context: ssl.SSLContext, sent: bytes
@@ -121,7 +112,6 @@ async def test_what_is_no_handshake_gives_its_place_back(
     assert not rest.startswith(b"HTTP")
 
 
-@needs_openssl
 async def test_a_peer_that_leaves_amid_its_handshake_leaves_nothing(
     context: ssl.SSLContext,
 ) -> None:
@@ -137,7 +127,6 @@ async def test_a_peer_that_leaves_amid_its_handshake_leaves_nothing(
     assert set() == left
 
 
-@needs_openssl
 async def test_a_drain_does_not_wait_for_a_silent_peer(
     context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,7 +147,6 @@ async def test_a_drain_does_not_wait_for_a_silent_peer(
     assert [b"", b""] == rests
 
 
-@needs_openssl
 async def test_it_accepts_again_when_there_are_descriptors(
     context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
