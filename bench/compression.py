@@ -15,7 +15,7 @@ import argparse
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from statistics import median
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
@@ -28,12 +28,12 @@ from bench.machine import describe
 from bench.measured import Processes
 from bench.payloads import Payload, payloads
 from bench.peers import Peer
+from bench.peers.peer import Coding
 from bench.quiet import QuietRun, quiet_run
 from bench.servers import names_among, running
 from bench.sseserver import HOST, measured_server, sseserver, stream_request
 from bench.traders import tell
 
-Coding = Literal["identity", "gzip", "zstd"]
 Note = Callable[[str], None]
 
 CODINGS: Final[tuple[Coding, ...]] = ("identity", "gzip", "zstd")
@@ -160,7 +160,7 @@ def asking_for(coding: Coding, server: Peer) -> Peer:
     return server._replace(
         name=f"sseserver {coding}",
         request=stream_request(coding=coding),
-        coding=coding,  # type: ignore[arg-type]  # none of its peers has zstd
+        coding=coding,
     )
 
 

@@ -24,7 +24,7 @@ from bench.load import MOMENT, Load, Outcome, run
 from bench.machine import LOAD_CORE, describe, pin
 from bench.neighbours import OthersTime
 from bench.quotes import MARK, names, quote_line, quote_lines, watch_lists, watching
-from bench.search import are_carried, highest_runs, runs_at
+from bench.search import are_carried, highest_runs, noted, runs_at
 from bench.sseserver import HOST, MeasuredServer, measured_server
 
 CLIENTS: Final = 1000
@@ -127,7 +127,7 @@ def measure(
         runs: How often.
         note: Told about every run.
     """
-    return _summary(rate, runs_at(rate, _noted(note), runs))
+    return _summary(rate, runs_at(rate, noted(attempt, note), runs))
 
 
 def measure_highest(
@@ -139,17 +139,8 @@ def measure_highest(
         runs: Runs at the highest rate.
         note: Told about every run.
     """
-    found = highest_runs(_noted(note), runs)
+    found = highest_runs(noted(attempt, note), runs)
     return None if found is None else _summary(*found)
-
-
-def _noted(note: Callable[[Attempt], None]) -> Callable[[float, float], Attempt]:
-    def noted(rate: float, seconds: float) -> Attempt:
-        done = attempt(rate, seconds=seconds)
-        note(done)
-        return done
-
-    return noted
 
 
 def last_values() -> LastValues:

@@ -21,7 +21,7 @@ import msgspec
 from bench.load import MOMENT, Load, Outcome, run
 from bench.machine import describe
 from bench.neighbours import OthersTime
-from bench.search import are_carried, highest_runs, runs_at
+from bench.search import are_carried, highest_runs, noted, runs_at
 from bench.sseserver import HOST, MeasuredServer, measured_server, stream_request
 
 USERS: Final = 1000
@@ -153,7 +153,7 @@ def measure(
         runs: How often.
         note: Told about every run.
     """
-    return _summary(rate, runs_at(rate, _noted(note), runs))
+    return _summary(rate, runs_at(rate, noted(attempt, note), runs))
 
 
 def measure_highest(
@@ -165,17 +165,8 @@ def measure_highest(
         runs: Runs at the highest rate.
         note: Told about every run.
     """
-    found = highest_runs(_noted(note), runs)
+    found = highest_runs(noted(attempt, note), runs)
     return None if found is None else _summary(*found)
-
-
-def _noted(note: Callable[[Attempt], None]) -> Callable[[float, float], Attempt]:
-    def noted(rate: float, seconds: float) -> Attempt:
-        done = attempt(rate, seconds=seconds)
-        note(done)
-        return done
-
-    return noted
 
 
 def _summary(rate: float, attempts: Sequence[Attempt]) -> PrivateFacts:

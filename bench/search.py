@@ -16,6 +16,17 @@ _BACK_OFF: Final = 0.95
 _R = TypeVar("_R", bound=Run)
 
 
+def noted(attempt: Callable[..., _R], note: Callable[[_R], None]) -> Callable[[float, float], _R]:
+    """Return `attempt`, of a rate and for so many seconds, with `note` told about every run."""
+
+    def run(rate: float, seconds: float) -> _R:
+        done = attempt(rate, seconds=seconds)
+        note(done)
+        return done
+
+    return run
+
+
 def runs_at(rate: float, attempt: Callable[[float, float], _R], runs: int) -> list[_R]:
     """Return so many runs at a rate; `attempt` is told the rate and for how many seconds."""
     return [unspoilt(lambda: attempt(rate, RUN_SECONDS)) for _ in range(runs)]

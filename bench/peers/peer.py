@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+Coding = Literal["identity", "gzip", "zstd"]
+
 
 class PeerMissingError(Exception):
     """This peer cannot run on this machine; the text says what to install."""
@@ -27,11 +29,11 @@ class Peer(NamedTuple):
     """Renders one message for the feed from an event's data (JSON on one line)."""
     pids: tuple[int, ...]
     """All processes of the server, for processor time and resident memory."""
-    coding: Literal["identity", "gzip"] = "identity"
+    coding: Coding = "identity"
     """The content coding that `request` asks for and the server answers in."""
 
 
-def stream_request(coding: Literal["identity", "gzip"] = "identity") -> bytes:
+def stream_request(coding: Coding = "identity") -> bytes:
     """Return the request that opens a stream at a peer."""
     return (
         "GET /events HTTP/1.1\r\n"

@@ -74,7 +74,8 @@ def speed(results: Results) -> str:
     )
     explanation = (
         "Deliveries: as many as are possible with every event delivered, 99 of 100 within 100 ms "
-        "of when they were due. Latency and CPU: at 50 events a second to each client."
+        f"of when they were due ({_runs(results, FAN_OUT.name)}). Latency and CPU: at 50 events a "
+        f"second to each client ({_runs(results, LATENCY.name)})."
     )
     lines = [
         _paragraph(introduction),
@@ -299,6 +300,11 @@ def _dates(results: Mapping[str, Part]) -> str:
 
 def _machines(results: Mapping[str, Part]) -> str:
     return "; ".join(dict.fromkeys(part.machine for part in results.values())) or "no machine"
+
+
+def _runs(results: Mapping[str, Part], name: str) -> str:
+    part = results.get(name)
+    return "not measured" if part is None else part.runs
 
 
 def _minutes(results: Mapping[str, Part]) -> str:
