@@ -106,7 +106,7 @@ class CatchUp:
             plain = b"".join(parts)
             data = audience.admit(subscription, plain, self._clock.monotonic())
             if data:
-                subscription.write(data)
+                subscription.write_alone(data)
         if subscription.sink.is_paused:
             self._park(subscription, self._ids.last)
 
@@ -204,13 +204,13 @@ class CatchUp:
             return
         if request.encoding == "identity" and size > _LARGE_BYTES:
             if request.is_chunked:
-                subscription.write(b"%x\r\n" % size)
+                subscription.write_alone(b"%x\r\n" % size)
             for part in parts:
-                subscription.write(part)
+                subscription.write_alone(part)
             if request.is_chunked:
-                subscription.write(b"\r\n")
+                subscription.write_alone(b"\r\n")
             return
-        subscription.write(self._audiences.apart(subscription, b"".join(parts)))
+        subscription.write_alone(self._audiences.apart(subscription, b"".join(parts)))
 
     # ---- waiting for an audience ----
 

@@ -108,13 +108,15 @@ class Streams:
             request: What was asked for, after all checks.
             sink: The connection.
             write: Hands bytes to its transport.
-            head: The HTTP response head, written first.
+            head: The HTTP response head, written in one piece with what comes first.
 
         Source: contract section 4, "What a stream sends, in this order".
         """
         now = self._clock.monotonic()
         user = None if request.user_id is None else self._users.obtain(request.user_id, now)
-        subscription = Subscription(request, self._client_id(request), sink, write)
+        start = prologue(request.encoding)
+        head += chunk(start) if start and request.is_chunked else start
+        subscription = Subscription(request, self._client_id(request), sink, write, head)
         self.clients[subscription.client_id] = subscription
         if request.session_key is not None:
             self._by_session.setdefault(request.session_key, {})[subscription] = None
@@ -123,10 +125,7 @@ class Streams:
         self._counters.streams_opened[_name(request)] = (
             self._counters.streams_opened.get(_name(request), 0) + 1
         )
-        opening = self._opening(subscription, user)
-        start = prologue(request.encoding)
-        write(head + (chunk(start) if start and request.is_chunked else start))
-        self.catch_up.advance(subscription, opening)
+        self.catch_up.advance(subscription, self._opening(subscription, user))
         return subscription
 
     def resume(self, subscription: Subscription) -> None:

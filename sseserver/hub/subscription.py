@@ -79,7 +79,8 @@ class Subscription:
 
     `last_id` is the ID up to which everything was handed to the transport, `held` the facts
     that left the replay buffer while this connection still lacked them. Once it is to end, it
-    is owed what came before `end_id`, and then its `farewell`.
+    is owed what came before `end_id`, and then its `farewell`. `head` is what stands before
+    its first bytes, empty once they are written.
     """
 
     __slots__ = (
@@ -89,6 +90,7 @@ class Subscription:
         "farewell",
         "first_id",
         "has_unsent_event",
+        "head",
         "held",
         "is_open",
         "is_parked",
@@ -102,12 +104,18 @@ class Subscription:
     )
 
     def __init__(
-        self, request: StreamRequest, client_id: str, sink: Sink, write: Callable[[bytes], None]
+        self,
+        request: StreamRequest,
+        client_id: str,
+        sink: Sink,
+        write: Callable[[bytes], None],
+        head: bytes = b"",
     ) -> None:
         self.request = request
         self.client_id = client_id
         self.sink = sink
         self.write = write
+        self.head = head
         self.trailer = GzipTrailer() if request.encoding == "gzip" else None
         self.audience: Audience | None = None
         self.farewell: Farewell | None = None
@@ -120,6 +128,12 @@ class Subscription:
         self.is_open = True
         self.is_parked = False
         self.needs_snapshot = True
+
+    def write_alone(self, data: bytes) -> None:
+        """Write what no other stream is sent; the first of it in one piece with the head."""
+        if self.head:
+            data, self.head = self.head + data, b""
+        self.write(data)
 
     def lacks(self, event: Event) -> bool:
         """Return whether an event of its user is owed to it and has not been handed over."""
