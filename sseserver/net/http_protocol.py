@@ -213,14 +213,11 @@ class HttpProtocol(asyncio.Protocol):
     def _request(self) -> Request:
         head = self._reader.head
         assert head is not None, "a request that is complete has a head"
-        headers: dict[str, list[str]] = {}
-        for name, value in head.headers:
-            headers.setdefault(name.decode("ascii"), []).append(value.decode("latin-1"))
         peer = self._transport.get_extra_info("peername")
         return Request(
             head.method.decode("ascii"),
             parse_target(head.target),
-            headers,
+            self._reader.headers,
             self._reader.body,
             head.http_version != b"1.0",
             self._handshake is not None,
@@ -238,7 +235,7 @@ class HttpProtocol(asyncio.Protocol):
             self._send(answer)
 
     def _refuse(self, error: RequestError) -> None:
-        origin = self._reader.field(b"origin")
+        origin = self._reader.field("origin")
         self._send(self._endpoints.refuse(error, self._correlation_id(), origin))
 
     def _send(self, response: Response) -> None:
@@ -305,7 +302,7 @@ class HttpProtocol(asyncio.Protocol):
         self._connections.wheel.cancel(self)
 
     def _correlation_id(self) -> str:
-        named = self._reader.field(b"x-correlation-id")
+        named = self._reader.field("x-correlation-id")
         if named is not None and is_valid_correlation_id(named):
             return named
         return self._endpoints.new_correlation_id()

@@ -25,9 +25,19 @@ class RequestReader:
     Attributes:
         h11: The connection's state for the request under way, with which it is answered.
         head: Of the request under way, once it is there.
+        headers: Its fields: values by lower-case name, in their order.
     """
 
-    __slots__ = ("_body", "_buffer", "_passed_over", "_scanned", "_wants_continue", "h11", "head")
+    __slots__ = (
+        "_body",
+        "_buffer",
+        "_passed_over",
+        "_scanned",
+        "_wants_continue",
+        "h11",
+        "head",
+        "headers",
+    )
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -37,6 +47,7 @@ class RequestReader:
         self._wants_continue = False
         self.h11 = h11.Connection(h11.SERVER)
         self.head: h11.Request | None = None
+        self.headers: dict[str, list[str]] = {}
 
     @property
     def has_bytes(self) -> bool:
@@ -48,16 +59,16 @@ class RequestReader:
         """What the body of the request holds."""
         return b"" if self._body is None else bytes(self._body.data)
 
-    def field(self, name: bytes) -> str | None:
+    def field(self, name: str) -> str | None:
         """Return the first field of that name, of a head that is refused as far as it is sure.
 
         Args:
             name: In lower case.
         """
         if self.head is None:
-            return field_so_far(self._buffer, name)
-        fields = self.head.headers
-        return next((value.decode("latin-1") for key, value in fields if key == name), None)
+            return field_so_far(self._buffer, name.encode("ascii"))
+        values = self.headers.get(name)
+        return None if values is None else values[0]
 
     def feed(self, data: bytes) -> None:
         """Take bytes in."""
@@ -125,11 +136,14 @@ class RequestReader:
             raise RequestError(error.error_status_hint, str(error), is_framing=True) from error
         assert isinstance(event, h11.Request), "a complete head is a request"
         self.head = event
-        for name, value in event.headers:
-            if name == b"content-length":
-                self._body = SizedBody(int(value), max_body_bytes)
-            elif name == b"transfer-encoding":
-                self._body = ChunkedBody(max_body_bytes)
+        headers: dict[str, list[str]] = {}
+        for name, value in event.headers.raw_items():
+            headers.setdefault(name.decode("ascii").lower(), []).append(value.decode("latin-1"))
+        self.headers = headers
+        if "content-length" in headers:
+            self._body = SizedBody(int(headers["content-length"][0]), max_body_bytes)
+        elif "transfer-encoding" in headers:
+            self._body = ChunkedBody(max_body_bytes)
         self._wants_continue = self._body is not None and self.h11.they_are_waiting_for_100_continue
 
 
