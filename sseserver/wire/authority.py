@@ -7,6 +7,7 @@ session is therefore served only under names that an attacker cannot own (contra
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Final, NamedTuple
 
@@ -28,6 +29,7 @@ class Authority(NamedTuple):
     port: int | None
 
 
+@lru_cache(maxsize=128)
 def parse_authority(text: str) -> Authority | None:
     """Return the parts of `host[:port]`, None when that is not what `text` is.
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final, TypeAlias
 
@@ -12,6 +13,9 @@ _NO_ADDRESS: Final = IPv4Address(0)
 
 _BRACKETS_OR_PORT: Final = re.compile(r"\[([^\]]*)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}")
 """Forms of an address that some proxies write: `[::1]`, `[::1]:443`, `192.0.2.1:443`."""
+
+_REMEMBERED: Final = 1024
+"""Peers are proxies or offices, which connect again and again."""
 
 
 def client_address(
@@ -61,6 +65,7 @@ def attempt_key(address: IPAddress) -> str:
     return f"{IPv6Address(int(address) >> 64 << 64)}/64"
 
 
+@lru_cache(_REMEMBERED)
 def _parse_address(text: str) -> IPAddress | None:
     match = _BRACKETS_OR_PORT.fullmatch(text)
     bare = text if match is None else match[1] or match[2] or ""

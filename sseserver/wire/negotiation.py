@@ -6,7 +6,8 @@ Source: RFC 9110 section 12.5; contract sections 2 and 4.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 from sseserver.errors import RequestError
@@ -28,6 +29,9 @@ _MEDIA_RANGE: Final = re.compile(rf"({_TOKEN}/{_TOKEN})((?:{_PARAMETER})*+)", re
 
 _SPECIFICITY: Final = {"*/*": 0, "text/*": 1, EVENT_STREAM: 2}
 """The media ranges that hold an event stream; the most specific decides."""
+
+_REMEMBERED: Final = 128
+"""What browsers and libraries send is one of a few dozen texts."""
 
 
 def choose_encoding(
@@ -93,7 +97,8 @@ def is_event_source(accept: str | None) -> bool:
     return accept is not None and accept.strip(" \t").lower() == EVENT_STREAM
 
 
-def _coding_weights(accept_encoding: str) -> dict[str, float]:
+@lru_cache(_REMEMBERED)
+def _coding_weights(accept_encoding: str) -> Mapping[str, float]:
     weights: dict[str, float] = {}
     for element in accept_encoding.lower().split(","):
         match = _CODING.fullmatch(element.strip(" \t"))
@@ -109,7 +114,9 @@ def _rank(coding: str, preference: Sequence[str]) -> int:
     return preference.index(coding) if coding in preference else len(preference)
 
 
-def _media_ranges(accept: str) -> Iterator[tuple[str, float]]:
+@lru_cache(_REMEMBERED)
+def _media_ranges(accept: str) -> Sequence[tuple[str, float]]:
+    ranges: list[tuple[str, float]] = []
     for element in _ELEMENT.findall(accept.lower()):
         match = _MEDIA_RANGE.fullmatch(element.strip(" \t"))
         if match is None:
@@ -117,4 +124,5 @@ def _media_ranges(accept: str) -> Iterator[tuple[str, float]]:
         parameters = dict(reversed(_PARAMETERS.findall(match[2])))
         weight = parameters.get("q", "1")
         if _WEIGHT.fullmatch(weight) is not None:
-            yield match[1], float(weight)
+            ranges.append((match[1], float(weight)))
+    return ranges
