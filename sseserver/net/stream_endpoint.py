@@ -33,7 +33,9 @@ from sseserver.wire.client_address import attempt_key
 from sseserver.wire.cors import cors_headers
 from sseserver.wire.negotiation import accepts_event_stream, choose_encoding, is_event_source
 
-_MAX_NAME_LENGTH: Final = 128
+_ROUTES: Final = {name: frozenset(map(str, topics)) for name, topics in STREAM_TOPICS.items()}
+"""What streams carry, in sets that their connections share; one strategy's is its own."""
+
 _BUSY_WAIT_SECONDS: Final = 5.0
 _DRAIN_WAIT_SECONDS: Final = 2.0
 
@@ -120,11 +122,6 @@ class StreamEndpoint:
 
     def _checked(self, request: Request, stream: str) -> StreamRequest:
         caller = self.access.caller(request, stream)
-        routes = (
-            frozenset({stream})
-            if stream.startswith(STRATEGY_PREFIX)
-            else frozenset(map(str, STREAM_TOPICS[stream]))
-        )
         symbols = self._symbols(request) if stream == "prices" else None
         if not accepts_event_stream(request.header("accept")):
             raise RequestError(406, "This path answers with text/event-stream")
@@ -137,7 +134,7 @@ class StreamEndpoint:
         )
         return StreamRequest(
             stream=stream,
-            routes=routes,
+            routes=_ROUTES.get(stream) or frozenset({stream}),
             user_id=caller.user_id,
             symbols=symbols,
             encoding=encoding,
