@@ -86,7 +86,7 @@ class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_instruments: Annotated[int, whole(1, 10_000_000, "instruments")] = 100_000
     max_orders_per_user: Annotated[int, whole(1, 100_000, "orders")] = 500
     max_positions_per_user: Annotated[int, whole(1, 100_000, "positions")] = 1_000
-    max_keys: Annotated[int, whole(100_000, 100_000)._replace(allowed=f"100000 {LATER}")] = 100_000
+    max_keys: Annotated[int, whole(1, 10_000_000, "keys")] = 100_000
 
 
 class StreamConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ _FIXED_KEYS: Final = (
     ("limits", "max_instruments"),
     ("limits", "max_orders_per_user"),
     ("limits", "max_positions_per_user"),
+    ("limits", "max_keys"),
     ("buffer", "max_users"),  # bounds the state as well
     ("backplane", "kind"),
     ("backplane", "servers"),

@@ -31,6 +31,7 @@ from sseserver.errors import ConfigError
 from sseserver.hub.admission import AttemptLimit
 from sseserver.hub.hub import Hub, Wakers
 from sseserver.ingest.pipeline import Pipeline
+from sseserver.ingest.recent_keys import RecentKeys
 from sseserver.ingest.redaction import Redactor
 from sseserver.ingest.state_view import StateView
 from sseserver.net.connections import Connections, MachineClock
@@ -118,6 +119,7 @@ class _Daemon:
         self._projection = Projection(config.limits, config.buffer.max_users)
         self._sessions = Sessions(config.limits.max_sessions)
         self._strategies = StrategyOwners(config.limits.max_strategies)
+        self._keys = RecentKeys(config.limits.max_keys)
         self._attempts = AttemptLimit(config.limits)
         self._hub = Hub(
             config,
@@ -139,6 +141,7 @@ class _Daemon:
             projection=self._projection,
             sessions=self._sessions,
             strategies=self._strategies,
+            keys=self._keys,
             redactor=Redactor(config.redaction.secret_keys, config.redaction.internal_prefixes),
             backplane=memory.publish,
             clock=clock,
@@ -331,6 +334,7 @@ class _Daemon:
         evicted = {
             **self._projection.take_evictions(),
             "connections": self._connections.take_dropped(),
+            "keys": self._keys.take_evictions(),
             "sessions": self._sessions.take_evictions(),
             "strategies": self._strategies.take_evictions(),
         }

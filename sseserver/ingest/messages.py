@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 else:
     _Extra = None  # for msgspec: a field `extra` on the line is as unknown as any other
 
-_ENVELOPE: Final = ("ref", "userId", "data", "correlationId")
+_ENVELOPE: Final = ("ref", "userId", "data", "correlationId", "key")
 
 _SNAPSHOT_FIELDS: Final[Mapping[Topic, tuple[str, ...]]] = {
     Topic.ORDERS: ("snapshot", "orders"),
@@ -65,6 +65,7 @@ class Publish(Struct, kw_only=True, forbid_unknown_fields=True, gc=False, tag_fi
     op: Literal["publish"] = "publish"
     ref: Reference | None = None
     correlationId: Name | None = None
+    key: Name | None = None
     extra: _Extra = None
 
 
@@ -227,8 +228,6 @@ def _read_reference(line: bytes) -> str | int | None:
 
 
 def _publish_message(given: JsonObject) -> PublishMessage:
-    if given.get("key") is not None:
-        raise FeedError(FeedErrorCode.INVALID_MESSAGE, "`key` is not supported yet", path="$.key")
     shape = shape_of(_SHAPES, "type", given.get("type"), FeedErrorCode.UNKNOWN_TYPE)
     if EVENT_TYPES[shape.event_type].is_broadcast and given.get("userId") is not None:
         words = f"`{shape.event_type}` goes to everybody and takes no `userId`"

@@ -5,7 +5,7 @@ concerns (contract section 3). A line that is refused changes nothing.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 from msgspec import UNSET
@@ -25,6 +25,7 @@ from sseserver.ingest.messages import (
     PublishPriceUpdate,
     PublishStrategyUpdate,
 )
+from sseserver.ingest.recent_keys import Publication, PublishKey, RecentKeys, digest_of
 from sseserver.ingest.redaction import Redactor
 from sseserver.state.projection import Projection
 from sseserver.state.sessions import Sessions, StrategyOwners
@@ -66,6 +67,7 @@ class Pipeline:
         projection: Projection,
         sessions: Sessions,
         strategies: StrategyOwners,
+        keys: RecentKeys,
         redactor: Redactor,
         backplane: Backplane,
         clock: Clock,
@@ -73,6 +75,7 @@ class Pipeline:
         self._hub = hub
         self._projection = projection
         self._strategies = strategies
+        self._keys = keys
         self._effects = Effects(hub, projection, sessions, strategies, clock)
         self._backplane = backplane
         self._clock = clock
@@ -132,14 +135,38 @@ class Pipeline:
         answer(encode_error(error))
 
     def _apply(self, message: Message, received: float) -> int | None:
+        publish: Callable[[Any, float], int]
         if isinstance(message, PublishPriceUpdate):
-            return self._publish_price(message, received)
-        if isinstance(message, PublishAgentStatus):
-            return self._publish_status(message, received)
-        if isinstance(message, Publish):
-            return self._publish(message, received)
-        self._effects.apply(message, self.redactor.redact)
-        return None
+            publish = self._publish_price
+        elif isinstance(message, PublishAgentStatus):
+            publish = self._publish_status
+        elif isinstance(message, Publish):
+            publish = self._publish
+        else:
+            self._effects.apply(message, self.redactor.redact)
+            return None
+        if message.key is not None:
+            return self._publish_once(message, message.key, received, publish)
+        return publish(message, received)
+
+    def _publish_once(
+        self,
+        message: PublishMessage,
+        key: str,
+        received: float,
+        publish: Callable[[Any, float], int],
+    ) -> int:
+        """Publish what was not published under this key before; return the ID of the first."""
+        user_id = message.userId
+        if isinstance(message, PublishStrategyUpdate):
+            user_id = self._owner_of(message.data.strategyId, user_id)
+        name = PublishKey(key, message.event_type, user_id)
+        digest = digest_of(message.data if message.extra is None else message.extra)
+        event_id = self._keys.find(name, digest, self._now)
+        if event_id is None:
+            event_id = publish(message, received)
+            self._keys.remember(name, Publication(event_id, digest, self._now))
+        return event_id
 
     def _publish(self, message: PublishMessage, received: float) -> int:
         """Publish a fact: into the state, the user's replay buffer, and to its connections."""

@@ -32,6 +32,7 @@ FIXED: dict[str, Any] = {
     "limits.max_instruments": 5,
     "limits.max_orders_per_user": 5,
     "limits.max_positions_per_user": 5,
+    "limits.max_keys": 5,
     "buffer.max_users": 5,
     "backplane.servers": ["nats://127.0.0.1:1"],
     "backplane.prefix": "other",
@@ -40,7 +41,7 @@ FIXED: dict[str, Any] = {
 }
 """Keys that need a restart, each with another value."""
 
-ONE_VALUE = {"backplane.kind", "state.path", "limits.max_keys"}
+ONE_VALUE = {"backplane.kind", "state.path"}
 """Keys that have one value yet."""
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from sseserver.events import Event
 from sseserver.ingest.pipeline import Backplane, Pipeline
+from sseserver.ingest.recent_keys import RecentKeys
 from sseserver.ingest.redaction import Redactor
 from sseserver.state.sessions import Sessions, StrategyOwners
 from tests.support.core import Core, request_for
@@ -37,6 +38,7 @@ class IngestCore(Core):
             projection=self.projection,
             sessions=self.sessions,
             strategies=self.strategies,
+            keys=RecentKeys(self.config.limits.max_keys),
             redactor=Redactor(redaction.secret_keys, redaction.internal_prefixes),
             backplane=backplane,
             clock=self.clock,

@@ -354,16 +354,24 @@ def test_data_is_required() -> None:
     assert fault(b'{"type":"price:update"}') == ("invalid_message", "$.data")
 
 
-def test_keys_are_not_supported_yet() -> None:
-    """A line with a `key` is refused rather than published twice."""
-    error = refused(line(msgspec.json.decode(price_line()) | {"key": "k-1", "ref": 1}))
+@pytest.mark.parametrize("key", ["", "k" * 129, "a\nb", 1, ["k"]])
+def test_a_key_is_a_name(key: object) -> None:
+    """At most 128 characters; an empty one would be one key for everything."""
+    error = refused(line(msgspec.json.decode(price_line()) | {"key": key, "ref": 1}))
 
-    assert (error.code, error.message, error.path, error.ref) == (
-        "invalid_message",
-        "`key` is not supported yet",
-        "$.key",
-        1,
-    )
+    assert ("invalid_message", "$.key", 1) == (error.code, error.path, error.ref)
+
+
+def test_a_key_costs_no_second_reading() -> None:
+    """It is a field of the envelope like others, with unknown fields in `data` too."""
+    given = msgspec.json.decode(price_line()) | {"key": "k-1"}
+    plain = decoded(given)
+    given["data"]["mine"] = 1
+    with_extra = decoded(given)
+
+    assert isinstance(plain, PublishPriceUpdate)
+    assert isinstance(with_extra, PublishPriceUpdate)
+    assert ("k-1", "k-1") == (plain.key, with_extra.key)
 
 
 def test_the_contracts_example_of_a_refusal() -> None:

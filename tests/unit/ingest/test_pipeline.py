@@ -655,3 +655,55 @@ def test_a_strategy_that_is_not_registered_needs_its_user() -> None:
 
     assert (refused["error"]["code"], refused["error"]["path"]) == ("invalid_message", "$.userId")
     assert accepted["ok"]
+
+
+# ---- keys -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("event_type", EVENT_TYPES)
+@pytest.mark.parametrize("extra", [{}, {"mine": [1, {"a": 2}]}])
+def test_a_retry_is_answered_with_the_first_id_and_not_delivered_again(
+    event_type: str, extra: dict[str, Any]
+) -> None:
+    """Of every type, with and without fields that pass through."""
+    core = IngestCore()
+    core.do("strategy.put", strategyId="s-1", userId="user-1")
+    connection = live(core, STREAM_OF[event_type])
+    user = {} if EVENT_TYPES[event_type].is_broadcast else {"userId": "user-1"}
+    message = {"type": event_type, "data": PAYLOADS[event_type] | extra, "key": "k-1", **user}
+    known = len(received(connection))
+    first, retried = core.ask(**message), core.ask(**message, correlationId="again")
+
+    assert first == retried
+    assert first["ok"]
+    assert [event_type] == [name for name, _ in news(core, connection, known)]
+
+
+def test_a_strategys_retry_is_its_owners() -> None:
+    """Whether the line names the user or not: the strategy says whose it is."""
+    core = IngestCore()
+    core.do("strategy.put", strategyId="s-1", userId="user-1")
+    message = {"type": "strategy:update", "data": SIGNAL, "key": "k-1"}
+
+    assert core.ask(**message)["id"] == core.ask(**message, userId="user-1")["id"]
+
+
+def test_other_data_under_a_key_changes_nothing() -> None:
+    """It is refused, and the first publish stands."""
+    core = IngestCore()
+    core.ask(type="order:update", userId="user-1", data=ORDER, key="k-1")
+    before = core.hub.ids.last
+    answer = core.ask(type="order:update", userId="user-1", data=ORDER | {"qty": 11}, key="k-1")
+
+    assert ("invalid_message", "$.key") == (answer["error"]["code"], answer["error"]["path"])
+    assert before == core.hub.ids.last
+
+
+def test_what_was_refused_may_be_tried_again() -> None:
+    """A line that changed nothing leaves its key free."""
+    core = IngestCore()
+    close = {"type": "position:update", "userId": "user-1", "key": "k-1"}
+    refused = core.ask(**close, data={"symbol": "AAPL", "quantity": "10"})
+    taken = core.ask(**close, data=HELD)
+
+    assert (False, True) == (refused["ok"], taken["ok"])
