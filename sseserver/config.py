@@ -138,7 +138,7 @@ class IngestConfig(msgspec.Struct, frozen=True, kw_only=True):
 class StateConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Warm restart."""
 
-    path: Annotated[str, matching("", f'"" {LATER}')] = ""
+    path: Annotated[str, matching(r"[^\0]*", 'a file, or ""')] = ""
     save_seconds: Annotated[float, seconds(DAY)] = 30.0
 
 

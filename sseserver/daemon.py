@@ -12,6 +12,7 @@ import contextlib
 import gc
 import signal
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from random import random
 from time import thread_time
 from typing import Any, Final, NamedTuple, Protocol
@@ -27,7 +28,7 @@ from sseserver.config_loading import start_refusals
 from sseserver.config_reload import fixed_changes, with_fixed
 from sseserver.delivery.cork import Cork
 from sseserver.delivery.timer_wheel import RESOLUTION_SECONDS, TimerWheel
-from sseserver.errors import ConfigError
+from sseserver.errors import ConfigError, StateFileError
 from sseserver.hub.admission import AttemptLimit
 from sseserver.hub.hub import Hub, Wakers
 from sseserver.ingest.pipeline import Pipeline
@@ -44,6 +45,8 @@ from sseserver.net.metrics_page import MetricsPage
 from sseserver.net.routes import Routes
 from sseserver.net.stream_endpoint import StreamEndpoint
 from sseserver.net.tls_acceptor import Handshake, TlsAcceptor
+from sseserver.restart import saver
+from sseserver.restart.checkpoint import Stores
 from sseserver.state.projection import Projection
 from sseserver.state.sessions import Sessions, StrategyOwners
 
@@ -96,7 +99,15 @@ def serve(config: Config, *, reload: Reload | None = None, feed: FeedMain | None
 
 
 async def _run(config: Config, reload: Reload | None, feed: FeedMain | None) -> int:
-    return await _Daemon(config, reload).run(feed)
+    daemon = _Daemon(config, reload)
+    if config.state.path:
+        path = Path(config.state.path)
+        try:
+            saver.load(path, daemon.stores)
+        except StateFileError as error:
+            saver.reject(path, error)
+            daemon = _Daemon(config, reload)  # the other may have taken over half of it
+    return await daemon.run(feed)
 
 
 class _Daemon:
@@ -173,6 +184,9 @@ class _Daemon:
         )
         self._ingest = IngestPort(self._pipeline, config.ingest)
         self._ingest.max_feeds = room.feeds
+        self.stores = Stores(
+            self._hub, self._projection, self._sessions, self._strategies, self._keys, clock
+        )
 
     async def run(self, feed: FeedMain | None) -> int:
         """Listen, wait for the end, drain."""
@@ -183,6 +197,7 @@ class _Daemon:
             http_socket = bind_http_socket(self._config.server)
             stack.callback(http_socket.close)
             tls = tls_context(self._config.server)
+            await stack.enter_async_context(saver.saving(self._config.state, self.stores))
             ingest_server = await self._loop.create_unix_server(
                 self._ingest.make_feed, sock=ingest_socket.listener
             )

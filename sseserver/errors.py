@@ -5,6 +5,7 @@
     * `FeedError`: one bad line of a feed; answered on the ingest port.
     * `RequestError`: one HTTP request that gets an error status.
     * `StartError`: the daemon cannot start (port taken, ingest path in use).
+    * `StateFileError`: a state file that cannot be used; it is set aside.
 
 Foreign exceptions are translated into these where they enter, once. A bug is an
 `AssertionError` and never one of these.
@@ -82,6 +83,10 @@ class ConfigError(SseServerError):
 
 class StartError(SseServerError):
     """The daemon cannot start; the text is one line for the operator."""
+
+
+class StateFileError(SseServerError):
+    """A state file that is damaged or is none; the text says what is wrong with it."""
 
 
 class FeedError(SseServerError):

@@ -115,6 +115,17 @@ class Hub:
         self.audiences.configure(config.stream, config.compression)
         self.streams.configure(config.limits)
 
+    def go_on_after(self, last_id: int, start_id: int | None) -> None:
+        """Go on where a server ended, before anything is published or opened.
+
+        Args:
+            last_id: The newest ID it gave out, as far as that is known.
+            start_id: From when on its buffers know every loss; None where they do not, so
+                that everybody who resumes is told that it was restarted.
+        """
+        self.ids.last = max(self.ids.last, last_id)
+        self.streams.start_id = self.ids.last if start_id is None else start_id
+
     def publish(self, event: Event, *, is_urgent: bool = False) -> None:
         """Keep a fact and queue it for every connection it concerns.
 

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from sseserver.errors import GapReason
 from sseserver.events import Event
+from sseserver.saved import SavedBuffer, SavedEvent, pack_id, unpack_id
 
 _EVENT_OVERHEAD_BYTES: Final = 300
 """An Event, its ID and the fixed parts of its frame (sys.getsizeof, CPython 3.11)."""
@@ -50,12 +51,12 @@ class ReplayBuffer:
         loss: What is known of this user's former buffer; None when there was none.
     """
 
-    __slots__ = ("_evicted", "_loss", "_slow_spans", "events", "size_bytes")
+    __slots__ = ("_evicted", "_slow_spans", "events", "loss", "size_bytes")
 
     def __init__(self, loss: Loss | None = None) -> None:
         self.events = _NO_EVENTS
         self.size_bytes = 0
-        self._loss = loss
+        self.loss = loss
         self._evicted: dict[str, int] = {}
         self._slow_spans: deque[_SlowSpan] | None = None
 
@@ -88,6 +89,25 @@ class ReplayBuffer:
             self._slow_spans = deque(maxlen=_MAX_SLOW_SPANS)
         self._slow_spans.append(_SlowSpan(first, last))
 
+    def saved_events(self) -> list[SavedEvent]:
+        """Return the events, oldest first."""
+        return [
+            SavedEvent(pack_id(e.id), e.type, e.data, e.route, e.correlation_id)
+            for e in self.events
+        ]
+
+    def saved_losses(self) -> tuple[dict[str, bytes], list[tuple[bytes, bytes]]]:
+        """Return the newest ID that left by topic, and the spans of slow connections."""
+        evicted = {topic: pack_id(event_id) for topic, event_id in self._evicted.items()}
+        spans = [(pack_id(span.first), pack_id(span.last)) for span in self._slow_spans or ()]
+        return evicted, spans
+
+    def restore(self, saved: SavedBuffer) -> None:
+        """Take over what is known of events that are not here; the events are appended."""
+        self._evicted = {topic: unpack_id(last) for topic, last in saved.evicted.items()}
+        for first, last in saved.slow_spans:
+            self.note_slow(unpack_id(first), unpack_id(last))
+
     def after(self, last_id: int, routes: frozenset[str]) -> Iterator[Event]:
         """Return the events of these routes with IDs later than `last_id`, oldest first."""
         return (event for event in self.events if event.id > last_id and event.route in routes)
@@ -96,7 +116,7 @@ class ReplayBuffer:
         """Return the newest ID of these routes that is no longer here; 0 for none."""
         evicted = self._evicted
         return max(
-            self._loss.last_id if self._loss else 0,
+            self.loss.last_id if self.loss else 0,
             *(evicted.get(topic_of(route), 0) for route in routes),
             0,
         )
@@ -105,7 +125,7 @@ class ReplayBuffer:
         """Return the newest ID that is or was in this buffer; 0 for none."""
         return max(
             self.events[-1].id if self.events else 0,
-            self._loss.last_id if self._loss else 0,
+            self.loss.last_id if self.loss else 0,
             *self._evicted.values(),
             0,
         )
@@ -118,6 +138,6 @@ class ReplayBuffer:
             span.first <= last_id <= span.last for span in self._slow_spans
         ):
             return GapReason.TOO_SLOW
-        if self._loss and last_id < self._loss.last_id:
-            return self._loss.reason
+        if self.loss and last_id < self.loss.last_id:
+            return self.loss.reason
         return GapReason.EVICTED

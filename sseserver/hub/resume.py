@@ -60,16 +60,23 @@ def plan_opening(  # noqa: PLR0913 - one call, all that decides it
     lost_id = buffer.lost_before(routes)
     is_replayed = wants_replay or last_event_id is not None
     replay = list(buffer.after(after_id, routes)) if is_replayed else []
+    begin_id = start_id
     if replay:
         upper = replay[0].id
-        lower = max(after_id, lost_id, start_id, upper - SUFFIX_SPAN)
+        lower = max(after_id, lost_id, upper - SUFFIX_SPAN)
+        if upper > start_id:
+            lower = max(lower, start_id)
+        elif gap is not None:  # from a state file, after a crash: the loss comes after it
+            lower = max(lower, after_id + _CLOSE)
+            begin_id = min(upper, lower)
         first_id = ids.between(lower, upper)
     else:
         first_id = ids.next(now_ms)
     if gap is None:
         return Opening(replay, first_id, None, None)
     assert last_event_id is not None, "a gap follows a last event ID"
-    return Opening(replay, _before_loss(last_event_id, gap, ids, start_id, lost_id), gap, first_id)
+    connected_id = _before_loss(last_event_id, gap, ids, begin_id, lost_id)
+    return Opening(replay, connected_id, gap, first_id)
 
 
 def _gap(
@@ -89,7 +96,7 @@ def _gap(
 
 
 def _before_loss(
-    last_event_id: int, gap: GapReason, ids: EventIdGenerator, start_id: int, lost_id: int
+    last_event_id: int, gap: GapReason, ids: EventIdGenerator, begin_id: int, lost_id: int
 ) -> int | None:
     """Return an ID for `connected` with which a client would be told of the gap again.
 
@@ -97,9 +104,9 @@ def _before_loss(
     """
     match gap:
         case GapReason.UNKNOWN:
-            return ids.between(start_id - SUFFIX_SPAN, start_id)
+            return ids.between(begin_id - SUFFIX_SPAN, begin_id)
         case GapReason.RESTARTED:
-            return ids.between(last_event_id, start_id)
+            return ids.between(last_event_id, begin_id)
         case _:
             # Close behind the client's own, so that the reason told again is the same.
             return ids.between(last_event_id, min(lost_id, last_event_id + _CLOSE))

@@ -39,6 +39,7 @@ class Streams:
         clients: Every open stream by client ID.
         catch_up: Hands streams what they lack.
         connection_limit: Ends a user's oldest stream when there is one too many.
+        start_id: IDs up to this one are from before anything was known.
     """
 
     def __init__(  # noqa: PLR0913 - wired once
@@ -65,7 +66,7 @@ class Streams:
         self._ids = ids
         self._clock = clock
         self._counters = counters
-        self._start_id = start_id
+        self.start_id = start_id
         self._random_below = random_below
         self._by_session: dict[bytes, dict[Subscription, None]] = {}
         self.frames = frames
@@ -244,7 +245,7 @@ class Streams:
             request.routes,
             _NO_EVENTS if user is None else user.buffer,
             self._ids,
-            start_id=self._start_id,
+            start_id=self.start_id,
             wants_replay=request.wants_replay,
             now_ms=wall_ms,
         )

@@ -9,7 +9,7 @@ that resumes is told of its gap.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -20,6 +20,7 @@ from sseserver.errors import GapReason
 from sseserver.events import Event
 from sseserver.hub.replay_buffer import Loss, ReplayBuffer
 from sseserver.hub.subscription import Subscription
+from sseserver.saved import SavedBuffer, SavedLoss, pack_id, unpack_id
 
 if TYPE_CHECKING:
     from sseserver.delivery.audience import Audience
@@ -173,6 +174,51 @@ class Users:
         else:
             self._drop(user, GapReason.EXPIRED)
 
+    def saved(self, now: float) -> Iterator[SavedLoss | SavedBuffer]:
+        """Return what is lost of former buffers, then the buffers; they may change meanwhile.
+
+        Each user's records are of one moment, the loss before the buffer.
+        """
+        if self._forgotten_loss is not None:
+            yield _saved_loss(None, self._forgotten_loss)
+        for user_id in list(self._losses):
+            loss = self._losses.get(user_id)
+            if loss is not None:
+                yield _saved_loss(user_id, loss)
+        for user_id in list(self._users):
+            user = self._users.get(user_id)
+            if user is not None and user.buffer.newest_id():
+                yield from _saved_user(user, now)
+
+    def restore(self, record: SavedLoss | SavedBuffer, events: Iterable[Event], now: float) -> None:
+        """Take over what was saved, in the order it was saved in.
+
+        Args:
+            record: A loss or a buffer.
+            events: The events of a buffer.
+            now: Monotonic seconds.
+        """
+        if isinstance(record, SavedLoss):
+            loss = Loss(unpack_id(record.last_id), GapReason(record.reason))
+            if record.user_id is None:
+                self._forgotten_loss = loss
+            else:
+                self._losses[record.user_id] = loss
+            return
+        user = User(
+            record.user_id, ReplayBuffer(self._losses.pop(record.user_id, None)), self._expire
+        )
+        user.was_connected = record.was_connected
+        user.buffer.restore(record)
+        for event_id in record.limit_ids:
+            user.remember_limit_id(unpack_id(event_id))
+        self._users[record.user_id] = user
+        self._rest(user, now - record.idle_seconds)
+        for event in events:
+            self.append(user, event, user.idle_since)
+        while len(self._users) > self.config.max_users:
+            self._drop(next(iter(self._idle.values())), GapReason.EVICTED)
+
     def log_overflows(self) -> None:
         """Log what overflowed since it was last logged, once a user; called every minute.
 
@@ -255,3 +301,22 @@ class Users:
             self._just_logged.add(user_id)
         else:
             self._overflows[user_id] = count + 1
+
+
+def _saved_loss(user_id: str | None, loss: Loss) -> SavedLoss:
+    return SavedLoss(user_id, pack_id(loss.last_id), loss.reason)
+
+
+def _saved_user(user: User, now: float) -> list[SavedLoss | SavedBuffer]:
+    evicted, slow_spans = user.buffer.saved_losses()
+    buffer = SavedBuffer(
+        user.user_id,
+        0.0 if user.connections else now - user.idle_since,
+        user.was_connected,
+        user.buffer.saved_events(),
+        evicted,
+        slow_spans,
+        [pack_id(event_id) for event_id in user.limit_ids or ()],
+    )
+    loss = user.buffer.loss
+    return [buffer] if loss is None else [_saved_loss(user.user_id, loss), buffer]

@@ -5,7 +5,7 @@ concerns (contract section 3). A line that is refused changes nothing.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 from msgspec import UNSET
@@ -135,27 +135,14 @@ class Pipeline:
         answer(encode_error(error))
 
     def _apply(self, message: Message, received: float) -> int | None:
-        publish: Callable[[Any, float], int]
-        if isinstance(message, PublishPriceUpdate):
-            publish = self._publish_price
-        elif isinstance(message, PublishAgentStatus):
-            publish = self._publish_status
-        elif isinstance(message, Publish):
-            publish = self._publish
-        else:
+        if not isinstance(message, Publish):
             self._effects.apply(message, self.redactor.redact)
             return None
         if message.key is not None:
-            return self._publish_once(message, message.key, received, publish)
-        return publish(message, received)
+            return self._publish_once(message, message.key, received)
+        return self._publish_any(message, received)
 
-    def _publish_once(
-        self,
-        message: PublishMessage,
-        key: str,
-        received: float,
-        publish: Callable[[Any, float], int],
-    ) -> int:
+    def _publish_once(self, message: PublishMessage, key: str, received: float) -> int:
         """Publish what was not published under this key before; return the ID of the first."""
         user_id = message.userId
         if isinstance(message, PublishStrategyUpdate):
@@ -164,9 +151,16 @@ class Pipeline:
         digest = digest_of(message.data if message.extra is None else message.extra)
         event_id = self._keys.find(name, digest, self._now)
         if event_id is None:
-            event_id = publish(message, received)
+            event_id = self._publish_any(message, received)
             self._keys.remember(name, Publication(event_id, digest, self._now))
         return event_id
+
+    def _publish_any(self, message: PublishMessage, received: float) -> int:
+        if isinstance(message, PublishPriceUpdate):
+            return self._publish_price(message, received)
+        if isinstance(message, PublishAgentStatus):
+            return self._publish_status(message, received)
+        return self._publish(message, received)
 
     def _publish(self, message: PublishMessage, received: float) -> int:
         """Publish a fact: into the state, the user's replay buffer, and to its connections."""

@@ -14,6 +14,7 @@ import msgspec
 
 from sseserver.errors import FeedError, FeedErrorCode
 from sseserver.events import JsonObject
+from sseserver.saved import SavedKey, pack_id, unpack_id
 
 REMEMBERED_SECONDS: Final = 120.0
 """How long a retry is recognised, from the first publish on."""
@@ -63,8 +64,19 @@ class RecentKeys:
     def __len__(self) -> int:
         return len(self._publications)
 
-    def __iter__(self) -> Iterator[tuple[PublishKey, Publication]]:
-        return iter(self._publications.items())
+    def saved(self, now: float) -> Iterator[SavedKey]:
+        """Return what is remembered, oldest first; it may change meanwhile."""
+        for name in list(self._publications):
+            known = self._publications.get(name)
+            if known is not None:
+                age = now - known.published_at
+                yield SavedKey(*name, pack_id(known.event_id), known.digest, age)
+
+    def restore(self, saved: SavedKey, now: float) -> None:
+        """Take over what was saved, oldest first."""
+        name = PublishKey(saved.key, saved.event_type, saved.user_id)
+        published_at = now - saved.age_seconds
+        self.remember(name, Publication(unpack_id(saved.event_id), saved.digest, published_at))
 
     def find(self, key: PublishKey, digest: bytes, now: float) -> int | None:
         """Return the ID under which this was published, None when it was not.

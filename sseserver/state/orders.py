@@ -94,6 +94,17 @@ class Orders:
         """Return the `order:update` that opens an order stream (contract section 4)."""
         return {"snapshot": True, "orders": list(self._orders.values()), "timestamp": timestamp}
 
+    @property
+    def finished(self) -> list[str]:
+        """IDs of the finished orders, the longest finished first."""
+        return list(self._finished)
+
+    def restore(self, orders: Iterable[JsonObject], finished: Iterable[str]) -> None:
+        """Take over what was saved; the order in which it finished too."""
+        self.replace(orders)
+        known = [order_id for order_id in finished if order_id in self._finished]
+        self._finished = dict.fromkeys([*known, *self._finished])
+
     def _store(self, order_id: str, data: JsonObject) -> None:
         stored = self._orders.get(order_id, {})
         order = {**stored, **data}

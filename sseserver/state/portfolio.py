@@ -5,12 +5,15 @@ so a price touches no portfolio: whoever asks for one first takes over what move
 """
 
 from collections import Counter
-from collections.abc import Iterable, KeysView
+from collections.abc import Iterable, Iterator, KeysView
 from decimal import Decimal
 from typing import Final
 
+import msgspec
+
 from sseserver.errors import FeedError, FeedErrorCode
 from sseserver.events import JsonObject
+from sseserver.saved import SavedPosition
 from sseserver.state.decimals import (
     ZERO,
     Amount,
@@ -186,6 +189,34 @@ class Portfolio:
         if not items:
             return None
         return {"positions": items, "totalValue": to_cents(total), "timestamp": timestamp}
+
+    def saved(self, user_id: str) -> Iterator[SavedPosition]:
+        """Return the positions, in the order they were opened."""
+        for held in self._positions.values():
+            mark = held.mark
+            yield SavedPosition(
+                user_id,
+                held.symbol,
+                held.quantity.text,
+                held.entry.text,
+                mark.price.text,
+                mark.is_quoted,
+                mark.quote is not None and mark.quote is self._prices.quotes.get(held.symbol),
+                msgspec.json.encode(held.extra),
+            )
+
+    def restore(self, saved: SavedPosition) -> None:
+        """Take over a position, after the quotes."""
+        quote = self._prices.quotes.get(saved.symbol)
+        if saved.is_quoted and quote is not None:
+            mark = self._prices.mark(quote)
+        else:
+            known = quote if saved.knows_quote else None
+            mark = Mark(to_amount(saved.price), known, is_quoted=False)
+        quantity, entry = to_amount(saved.quantity), to_amount(saved.entry)
+        extra = msgspec.json.decode(saved.extra, type=JsonObject)
+        self._positions[saved.symbol] = Position(saved.symbol, quantity, entry, mark, extra)
+        self._evict()
 
     def _total(self) -> Decimal:
         """Value every position at the last quote and return the sum."""

@@ -9,11 +9,15 @@ per window, and the portfolio is valued when its update is built.
 """
 
 from collections import Counter, OrderedDict
+from collections.abc import Iterator
 from operator import attrgetter
 from typing import Final
 
+import msgspec
+
 from sseserver.config import LimitsConfig
 from sseserver.events import Event, JsonObject, Quote
+from sseserver.saved import SavedOrders, SavedPosition, SavedQuote, pack_id, unpack_id
 from sseserver.state.orders import Orders
 from sseserver.state.portfolio import Portfolio
 from sseserver.state.prices import Prices
@@ -219,6 +223,36 @@ class Projection:
         self._evictions.clear()
         return evictions
 
+    # Warm restart
+
+    def saved(self) -> Iterator[SavedQuote | SavedOrders | SavedPosition]:
+        """Return the last quotes, then every user's orders and positions.
+
+        Each user's are of one moment; the rest may change meanwhile.
+        """
+        for symbol in list(self._quotes):
+            quote = self._quotes.get(symbol)
+            if quote is not None:
+                yield SavedQuote(pack_id(quote.id), symbol, msgspec.json.encode(quote.data))
+        for user_id in list(self._accounts):
+            account = self._accounts.get(user_id)
+            if account is not None:
+                yield from _saved_account(user_id, account)
+
+    def restore(self, record: SavedQuote | SavedOrders | SavedPosition) -> None:
+        """Take over what was saved, in the order it was saved in."""
+        if isinstance(record, SavedQuote):
+            data = msgspec.json.decode(record.data, type=JsonObject)
+            self.set_price(Quote(unpack_id(record.event_id), record.symbol, data["price"], data))
+            return
+        account = self._account(record.user_id)
+        if isinstance(record, SavedOrders):
+            orders = msgspec.json.decode(record.orders, type=list[JsonObject])
+            account.orders.restore(orders, record.finished)
+        else:
+            account.portfolio.restore(record)
+        self._keep(record.user_id, account)
+
     # Accounts
 
     def _account(self, user_id: str) -> _Account:
@@ -265,3 +299,12 @@ class Projection:
         self.position_count -= account.counted_positions
         self._evictions["users"] += 1
         self._watches.index(user_id, frozenset())
+
+
+def _saved_account(user_id: str, account: _Account) -> list[SavedOrders | SavedPosition]:
+    """Return the records of one user, all of the same moment."""
+    records: list[SavedOrders | SavedPosition] = list(account.portfolio.saved(user_id))
+    if len(account.orders):
+        orders = account.orders.snapshot("")["orders"]
+        records.append(SavedOrders(user_id, msgspec.json.encode(orders), account.orders.finished))
+    return records

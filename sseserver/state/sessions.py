@@ -7,9 +7,12 @@ file nor a memory dump lets anybody in (contract section 6).
 import hashlib
 import heapq
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Literal, TypeAlias
+
+from sseserver.saved import SavedSession, SavedStrategy
 
 Role: TypeAlias = Literal["user", "admin"]
 
@@ -110,6 +113,13 @@ class Sessions:
             return None
         return session
 
+    def saved(self) -> Iterator[SavedSession]:
+        """Return what is stored, in the order it was put; it may change meanwhile."""
+        for key in list(self._sessions):
+            session = self._sessions.get(key)
+            if session is not None:
+                yield SavedSession(key, session.user_id, session.role, session.expires_at_ms)
+
     def take_evicted(self) -> list[bytes]:
         """Return the keys of valid sessions that went past the limit; their streams must end.
 
@@ -201,6 +211,13 @@ class StrategyOwners:
     def owner(self, strategy_id: str) -> str | None:
         """Return the user a strategy belongs to, None where it is not known."""
         return self._owners.get(strategy_id)
+
+    def saved(self) -> Iterator[SavedStrategy]:
+        """Return what is registered, in the order it was put; it may change meanwhile."""
+        for strategy_id in list(self._owners):
+            owner = self._owners.get(strategy_id)
+            if owner is not None:
+                yield SavedStrategy(strategy_id, owner)
 
     def take_evicted(self) -> list[tuple[str, str]]:
         """Return strategies that went past the limit, with their owners; their streams must end.

@@ -36,12 +36,13 @@ FIXED: dict[str, Any] = {
     "buffer.max_users": 5,
     "backplane.servers": ["nats://127.0.0.1:1"],
     "backplane.prefix": "other",
+    "state.path": "other.state",
     "state.save_seconds": 1,
     "log.format": "console",
 }
 """Keys that need a restart, each with another value."""
 
-ONE_VALUE = {"backplane.kind", "state.path"}
+ONE_VALUE = {"backplane.kind"}
 """Keys that have one value yet."""
 
 

@@ -36,9 +36,10 @@ class Core:
         seed: int = 1,
         *,
         max_accounts: int | None = None,
+        wall_ms: int | None = None,
     ) -> None:
         self.config = configured(settings)
-        self.clock = FakeClock()
+        self.clock = FakeClock() if wall_ms is None else FakeClock(wall_ms)
         self.flush_wishes = 0
         self.window_wishes: list[float] = []
         self.wheel = TimerWheel(self.clock.monotonic())

@@ -22,23 +22,27 @@ class IngestCore(Core):
     Args:
         settings: Keys of the configuration.
         backplane: Stores at once unless a test has its own.
+        wall_ms: What the wall clock shows; None for the tests' usual time.
     """
 
     def __init__(
         self,
         settings: Mapping[str, Any] | None = None,
         backplane: Backplane = lambda event, on_stored: on_stored(event),
+        *,
+        wall_ms: int | None = None,
     ) -> None:
-        super().__init__(settings)
+        super().__init__(settings, wall_ms=wall_ms)
         redaction = self.config.redaction
         self.sessions = Sessions(self.config.limits.max_sessions)
         self.strategies = StrategyOwners(self.config.limits.max_strategies)
+        self.keys = RecentKeys(self.config.limits.max_keys)
         self.pipeline = Pipeline(
             hub=self.hub,
             projection=self.projection,
             sessions=self.sessions,
             strategies=self.strategies,
-            keys=RecentKeys(self.config.limits.max_keys),
+            keys=self.keys,
             redactor=Redactor(redaction.secret_keys, redaction.internal_prefixes),
             backplane=backplane,
             clock=self.clock,

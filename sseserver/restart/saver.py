@@ -1,0 +1,138 @@
+"""Loads the state file at the start, and writes it now and then and at the end of a drain.
+
+Records are made on the event loop, a slice at a time, and packed and written on a thread: an
+event never waits longer for a save than for a slice.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar, TypeVarTuple
+
+import structlog
+
+from sseserver.config import StateConfig
+from sseserver.errors import StartError, StateFileError
+from sseserver.restart.checkpoint import Stores, decode, records_of, restore
+from sseserver.restart.state_file import StateFileWriter, mark_running, read, set_aside
+
+SLICE_SECONDS: Final = 0.001
+"""How long the event loop makes records before it does something else."""
+
+_T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
+
+_log = structlog.get_logger()
+
+
+def load(path: Path, stores: Stores) -> None:
+    """Take over what the last server left; where there is nothing, do nothing.
+
+    Args:
+        path: `state.path`.
+        stores: Empty ones; after an error they are not to be used.
+
+    Raises:
+        StateFileError: The file cannot be used.
+        StartError: It cannot be read.
+    """
+    saved = read(path)
+    if saved is None:
+        return
+    restore(stores, decode(saved.records), is_drained=saved.is_drained)
+    _log.info(
+        "state_loaded",
+        path=str(path),
+        records=len(saved.records),
+        users=len(stores.hub.users),
+        sessions=stores.sessions.count,
+        is_complete=saved.is_drained,
+    )
+
+
+def reject(path: Path, error: StateFileError) -> None:
+    """Set a file that cannot be used aside, and say so.
+
+    Raises:
+        StartError: It stays where it is.
+    """
+    damaged = set_aside(path)
+    _log.error("state_damaged", path=str(path), reason=str(error), set_aside=str(damaged))
+
+
+@contextlib.asynccontextmanager
+async def saving(state: StateConfig, stores: Stores) -> AsyncIterator[None]:
+    """Save every `save_seconds` inside the block, and everything after it.
+
+    Before, it is said in the file that facts are acknowledged from now on that are not in it.
+    At the end nothing may be acknowledged any more. Without a path nothing happens.
+
+    Raises:
+        StartError: Nothing can be written there.
+    """
+    if not state.path:
+        yield
+        return
+    path = Path(state.path)
+    try:
+        StateFileWriter(path).abandon()
+    except OSError as error:
+        raise StartError(f"cannot write {path}: {error.strerror or error}") from error
+    mark_running(path)
+    ending = asyncio.Event()
+    running = asyncio.create_task(_save_until(ending, path, state.save_seconds, stores))
+    try:
+        yield
+    finally:
+        ending.set()
+        await running  # a save under way is not cut short
+        await _save(path, stores, is_drained=True)
+
+
+async def _save_until(
+    ending: asyncio.Event, path: Path, save_seconds: float, stores: Stores
+) -> None:
+    while not ending.is_set():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(save_seconds):
+                await ending.wait()
+            return
+        await _save(path, stores, is_drained=False)
+
+
+async def _save(path: Path, stores: Stores, *, is_drained: bool) -> None:
+    started = time.monotonic()
+    try:
+        writer = await _on_thread(StateFileWriter, path)
+        try:
+            for records in _slices(records_of(stores)):
+                await _on_thread(writer.write, records)
+            await _on_thread(partial(writer.commit, is_drained=is_drained))
+        except BaseException:
+            writer.abandon()
+            raise
+    except OSError as error:
+        _log.error("state_save_failed", path=str(path), error=error.strerror or str(error))
+        return
+    _log.debug("state_saved", path=str(path), seconds=round(time.monotonic() - started, 3))
+
+
+async def _on_thread(function: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
+    return await asyncio.get_running_loop().run_in_executor(None, function, *args)
+
+
+def _slices(records: Iterator[bytes]) -> Iterator[list[bytes]]:
+    """Return as many records at a time as are made within `SLICE_SECONDS`."""
+    part: list[bytes] = []
+    ends_at = time.monotonic() + SLICE_SECONDS
+    for record in records:
+        part.append(record)
+        if time.monotonic() >= ends_at:
+            yield part
+            part = []
+            ends_at = time.monotonic() + SLICE_SECONDS
+    if part:
+        yield part
