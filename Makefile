@@ -42,7 +42,7 @@ CORE_COVERAGE := $(if $(ARGS),,$(CORE:%=--cov=sseserver.%) --cov-report=term --c
 .PHONY: test
 test: lint $(VENV)/.package $(INTEROP) ## Check everything: lint, then the whole test suite (ARGS='-k resume')
 	@$(IN_VENV) -m pytest tests/test_layout.py tests/unit tests/properties $(CORE_COVERAGE) $(ARGS)
-	@$(IN_VENV) -m pytest tests/integration $(ARGS)
+	@$(IN_VENV) -m pytest tests/integration tests/faults $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.dev ## Check style, types and imports

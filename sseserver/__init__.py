@@ -12,6 +12,9 @@ The way of an event, one folder a stage, calls forward only:
 And of a client: `net.http_protocol` -> `net.routes` -> `net.stream_endpoint` -> `hub.streams`,
 which opens the stream in one call. `daemon` builds the parts and drives them with time.
 
+What survives a restart: the stores -> `checkpoint` -> the records of `saved` ->
+`restart.state_file`, and back.
+
 What is promised stands in README.md; no Python name is part of it but `__version__`.
 """
 

@@ -23,6 +23,7 @@ import uvloop
 
 from sseserver import logs
 from sseserver.backplane import memory
+from sseserver.checkpoint import Stores
 from sseserver.config import Config
 from sseserver.config_loading import start_refusals
 from sseserver.config_reload import fixed_changes, with_fixed
@@ -46,7 +47,6 @@ from sseserver.net.routes import Routes
 from sseserver.net.stream_endpoint import StreamEndpoint
 from sseserver.net.tls_acceptor import Handshake, TlsAcceptor
 from sseserver.restart import saver
-from sseserver.restart.checkpoint import Stores
 from sseserver.state.projection import Projection
 from sseserver.state.sessions import Sessions, StrategyOwners
 

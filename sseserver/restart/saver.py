@@ -14,9 +14,9 @@ from typing import Final, TypeVar, TypeVarTuple
 
 import structlog
 
+from sseserver.checkpoint import Stores, decode, records_of, restore
 from sseserver.config import StateConfig
 from sseserver.errors import StartError, StateFileError
-from sseserver.restart.checkpoint import Stores, decode, records_of, restore
 from sseserver.restart.state_file import StateFileWriter, mark_running, read, set_aside
 
 SLICE_SECONDS: Final = 0.001

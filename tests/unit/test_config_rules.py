@@ -195,9 +195,7 @@ def test_a_value_that_is_not_allowed_is_named(
 @pytest.mark.parametrize(
     ("key", "value", "allowed"),
     [
-        ("state.path", "state.zst", '""'),
         ("backplane.kind", "nats", '"memory"'),
-        ("limits.max_keys", 5, "100000"),
     ],
 )
 def test_what_comes_later_is_refused_with_a_clear_word(

@@ -1,4 +1,4 @@
-"""Tests of `sseserver.restart.checkpoint`: one core saved, another restored."""
+"""Tests of `sseserver.checkpoint`: one core saved, another restored."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from sseserver.checkpoint import Stores, decode, records_of, restore
 from sseserver.errors import StateFileError
 from sseserver.event_id import format_event_id, parse_event_id
-from sseserver.restart.checkpoint import Stores, decode, records_of, restore
 from sseserver.saved import (
     VERSION,
     Closing,

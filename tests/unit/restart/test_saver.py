@@ -1,0 +1,92 @@
+"""Tests of `sseserver.restart.saver`."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from sseserver.checkpoint import Stores
+from sseserver.config import StateConfig
+from sseserver.errors import StartError, StateFileError
+from sseserver.restart import saver
+from sseserver.restart.state_file import read
+from tests.unit.ingest.ingest_core import IngestCore
+
+ALERT = {"alertId": "a-1", "level": "info", "message": "m"}
+
+
+def stores_of(core: IngestCore) -> Stores:
+    """Return what of a core survives."""
+    return Stores(core.hub, core.projection, core.sessions, core.strategies, core.keys, core.clock)
+
+
+def drained(path: Path) -> bool:
+    """Return whether the file says that it is complete."""
+    saved = read(path)
+    assert saved is not None
+    return saved.is_drained
+
+
+def is_anything_in(folder: Path) -> bool:
+    """Return whether a folder holds anything."""
+    return any(folder.iterdir())
+
+
+async def test_without_a_path_nothing_happens(tmp_path: Path) -> None:
+    """State is in memory only."""
+    async with saver.saving(StateConfig(), stores_of(IngestCore())):
+        pass
+
+    assert not is_anything_in(tmp_path)
+
+
+async def test_it_saves_now_and_then_and_at_the_end(tmp_path: Path) -> None:
+    """Only the last save says that nothing is missing."""
+    path = tmp_path / "state"
+    core = IngestCore()
+    async with saver.saving(StateConfig(path=str(path), save_seconds=0.05), stores_of(core)):
+        async with asyncio.timeout(10):
+            while not path.exists():
+                await asyncio.sleep(0)
+        amid = drained(path)
+        core.publish("alert:new", ALERT)
+    new = IngestCore()
+    saver.load(path, stores_of(new))
+
+    assert (False, True) == (amid, drained(path))
+    assert 1 == new.hub.users.buffered_events
+
+
+async def test_a_file_is_incomplete_from_the_begin_on(tmp_path: Path) -> None:
+    """Before anything else happens."""
+    path = tmp_path / "state"
+    state = StateConfig(path=str(path))
+    async with saver.saving(state, stores_of(IngestCore())):
+        pass
+    before = drained(path)
+    async with saver.saving(state, stores_of(IngestCore())):
+        assert (True, False) == (before, drained(path))
+
+
+async def test_where_nothing_can_be_written_nothing_begins(tmp_path: Path) -> None:
+    """With one line for the operator."""
+    state = StateConfig(path=str(tmp_path / "missing" / "state"))
+    with pytest.raises(StartError, match="cannot write"):
+        async with saver.saving(state, stores_of(IngestCore())):
+            pass
+
+
+def test_a_first_start_finds_nothing(tmp_path: Path) -> None:
+    """And is no error."""
+    saver.load(tmp_path / "state", stores_of(IngestCore()))
+
+
+def test_a_file_that_cannot_be_used_is_set_aside(tmp_path: Path) -> None:
+    """So that the next save does not destroy what may be looked at."""
+    path = tmp_path / "state"
+    path.write_bytes(b"damaged")
+    with pytest.raises(StateFileError) as error:
+        saver.load(path, stores_of(IngestCore()))
+    saver.reject(path, error.value)
+
+    assert b"damaged" == path.with_name("state.damaged").read_bytes()
