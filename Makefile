@@ -59,6 +59,10 @@ coverage: $(VENV)/.dev $(VENV)/.package $(INTEROP) ## Run the test suite and sho
 bench: $(VENV)/.dev $(VENV)/.package ## Measure what the README claims, beside other servers (ARGS='--quick')
 	@$(IN_VENV) -m bench.report $(ARGS)
 
+.PHONY: soak
+soak: $(VENV)/.dev $(VENV)/.package ## Count facts while everything fails that can (MINUTES=30)
+	@$(IN_VENV) -m tests.soak --minutes $(or $(MINUTES),30) $(ARGS)
+
 .PHONY: profile
 profile: $(VENV)/.dev $(VENV)/.package ## Show where the server's time goes (SCENARIO=fan_out)
 	@$(IN_VENV) -m bench.profile $(SCENARIO) $(ARGS)
