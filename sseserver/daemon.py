@@ -41,7 +41,7 @@ from sseserver.net.descriptors import Room, make_room
 from sseserver.net.http_protocol import HttpProtocol
 from sseserver.net.ingest_port import IngestPort
 from sseserver.net.ingest_socket import IngestSocket
-from sseserver.net.listener import LISTEN_BACKLOG, bind_http_socket, tls_context
+from sseserver.net.listener import LISTEN_BACKLOG, open_http_socket, tls_context
 from sseserver.net.metrics_page import MetricsPage
 from sseserver.net.routes import Routes
 from sseserver.net.stream_endpoint import StreamEndpoint
@@ -194,7 +194,7 @@ class _Daemon:
             ingest_socket = IngestSocket(self._config.ingest)
             stack.callback(ingest_socket.listener.close)
             stack.callback(ingest_socket.remove)
-            http_socket = bind_http_socket(self._config.server)
+            http_socket = open_http_socket(self._config.server)
             stack.callback(http_socket.close)
             tls = tls_context(self._config.server)
             await stack.enter_async_context(saver.saving(self._config.state, self.stores))

@@ -1,5 +1,6 @@
-"""Where clients connect: the TCP socket, and TLS on it."""
+"""Where clients connect: the TCP socket, bound or handed over, and TLS on it."""
 
+import os
 import socket
 import ssl
 from typing import Final
@@ -10,8 +11,47 @@ from sseserver.net.socket_options import set_client_options
 
 LISTEN_BACKLOG: Final = 4096
 
+_FIRST_HANDED_OVER: Final = 3
+_HAND_OVER_VARIABLES: Final = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 
-def bind_http_socket(server: ServerConfig) -> socket.socket:
+
+def open_http_socket(server: ServerConfig) -> socket.socket:
+    """Return the socket that was handed over, else one on the configured address.
+
+    Raises:
+        StartError: The address cannot be used, or what was handed over is not for this.
+    """
+    return _handed_over_socket() or _bind_socket(server)
+
+
+def _handed_over_socket() -> socket.socket | None:
+    """Return the listening socket of a service manager, which outlives this process.
+
+    Who connects while nobody accepts waits in it, so a restart refuses no connection. It says
+    to whom it hands over by process ID; what stands in the environment of another is not ours.
+
+    Source: sd_listen_fds(3).
+    """
+    pid, count, _ = (os.environ.pop(name, "") for name in _HAND_OVER_VARIABLES)
+    if pid != str(os.getpid()) or count in {"", "0"}:
+        return None
+    if count != "1":
+        raise StartError(f"cannot use {count} handed-over sockets: HTTP takes one")
+    try:
+        listener = socket.socket(fileno=_FIRST_HANDED_OVER)
+    except OSError as error:
+        raise StartError(f"cannot use the handed-over socket: {error}") from error
+    is_tcp = listener.family in {socket.AF_INET, socket.AF_INET6}
+    if not is_tcp or not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        listener.close()
+        raise StartError("cannot use the handed-over socket: it is no listening TCP socket")
+    set_client_options(listener)
+    listener.set_inheritable(False)
+    listener.setblocking(False)  # noqa: FBT003
+    return listener
+
+
+def _bind_socket(server: ServerConfig) -> socket.socket:
     """Return a listening socket on the configured address.
 
     Raises:

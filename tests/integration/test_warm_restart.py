@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import stat
 from pathlib import Path
 from typing import Any, Final
@@ -214,3 +215,36 @@ async def until_symbol(stream: StreamClient) -> Any:
     while "symbol" not in (event := await stream.next()).data:
         pass
     return event.data["price"]
+
+
+# ---- a socket that is handed over -------------------------------------------------------
+
+
+async def test_with_a_socket_that_is_handed_over_a_restart_refuses_no_connection(
+    tmp_path: Path,
+) -> None:
+    """Who connects while no server runs is answered by the next one (sd_listen_fds(3))."""
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
+        port = listener.getsockname()[1]
+        async with await daemon.start(tmp_path, settings(tmp_path), listener=listener) as server:
+            ids = await begin(server, 3)
+            assert port == server.port
+            assert 0 == await server.stop()
+        waiting = asyncio.create_task(
+            StreamClient.connect(port, ORDERS, session="s-1", last_event_id=ids[0])
+        )
+        async with await daemon.start(tmp_path, settings(tmp_path), listener=listener):
+            stream = await waiting
+            told = [(await stream.next()).data.get("n") for _ in range(3)]
+            await stream.close()
+
+    assert [None, 1, 2] == told
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
+async def test_a_socket_of_another_kind_is_refused(tmp_path: Path, kind: socket.SocketKind) -> None:
+    """One that does not listen, and one that cannot."""
+    with socket.socket(socket.AF_INET, kind) as wrong:
+        wrong.bind(("127.0.0.1", 0))
+        with pytest.raises(AssertionError, match="ended before it listened"):
+            await daemon.start(tmp_path, listener=wrong)

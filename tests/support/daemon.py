@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -16,6 +17,13 @@ from tests.support.stream_client import StreamClient, http_request
 
 START_SECONDS = 20.0
 TIMEOUT_SECONDS = 20.0
+
+_HAND_OVER = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 class Daemon:
@@ -127,11 +135,13 @@ async def start(
     settings: Mapping[str, Any] | None = None,
     *arguments: str,
     descriptors: int | None = None,
+    listener: socket.socket | None = None,
 ) -> Daemon:
     """Start `sseserver serve` on a free port with settings over the tests' defaults.
 
     The attempt limit is off and timings are the defaults unless a test says otherwise.
-    `descriptors` is the process's hard limit of them, where it is to be low.
+    `descriptors` is the process's hard limit of them, where it is to be low; `listener` is
+    handed over to it as a service manager does.
     """
     merged: dict[str, Any] = {
         "server.port": 0,
@@ -145,6 +155,7 @@ async def start(
     config.write_text(toml_text(merged), encoding="utf-8")
     process = await asyncio.create_subprocess_exec(
         *(() if descriptors is None else ("prlimit", f"--nofile={descriptors}")),
+        *(() if listener is None else (sys.executable, "-c", _HAND_OVER, str(listener.fileno()))),
         sys.executable,
         "-m",
         "sseserver",
@@ -154,6 +165,7 @@ async def start(
         *arguments,
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        pass_fds=() if listener is None else (listener.fileno(),),
     )
     assert process.stdout is not None
     try:
