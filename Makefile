@@ -41,7 +41,7 @@ CORE_COVERAGE := $(if $(ARGS),,$(CORE:%=--cov=sseserver.%) --cov-report=term --c
 
 .PHONY: test
 test: lint $(VENV)/.package $(INTEROP) ## Check everything: lint, then the whole test suite (ARGS='-k resume')
-	@$(IN_VENV) -m pytest tests/test_layout.py tests/unit tests/properties $(CORE_COVERAGE) $(ARGS)
+	@$(IN_VENV) -m pytest tests/test_layout.py tests/test_security_page.py tests/unit tests/properties $(CORE_COVERAGE) $(ARGS)
 	@$(IN_VENV) -m pytest tests/integration tests/faults $(ARGS)
 
 .PHONY: lint
