@@ -29,7 +29,7 @@ from sseserver.config_loading import start_refusals
 from sseserver.config_reload import fixed_changes, with_fixed
 from sseserver.delivery.cork import Cork
 from sseserver.delivery.timer_wheel import RESOLUTION_SECONDS, TimerWheel
-from sseserver.errors import ConfigError, StateFileError
+from sseserver.errors import ConfigError, StartError, StateFileError
 from sseserver.hub.admission import AttemptLimit
 from sseserver.hub.hub import Hub, Wakers
 from sseserver.ingest.pipeline import Pipeline
@@ -125,6 +125,7 @@ class _Daemon:
         self._is_told = False
         self._is_hurried = False
         self._leaving: asyncio.Task[None] | None = None
+        self._tls: TlsAcceptor | None = None
         self._wheel = TimerWheel(now)
         self._cork = Cork(now, thread_time)
         self._projection = Projection(config.limits, config.buffer.max_users)
@@ -207,7 +208,8 @@ class _Daemon:
                     self._make_http, sock=http_socket, backlog=LISTEN_BACKLOG
                 )
             else:
-                http_server = TlsAcceptor(http_socket, tls, self._connections, self._make_http)
+                self._tls = TlsAcceptor(http_socket, tls, self._connections, self._make_http)
+                http_server = self._tls
             self._handle_signals()
             self._tick()
             self._every_minute()
@@ -311,8 +313,18 @@ class _Daemon:
         self._connections.stream = config.stream
         self._routes.configure(config)
         self._ingest.configure(config.ingest)
+        self._renew_certificate()
         say = _log.warning if fixed else _log.info
         say("reloaded", needs_restart=fixed)
+
+    def _renew_certificate(self) -> None:
+        """Read certificate and key again: their files are renewed under the same names."""
+        if self._tls is None:
+            return
+        try:
+            self._tls.context = tls_context(self._config.server) or self._tls.context
+        except StartError as error:
+            _log.error("certificate_refused", error=str(error))
 
     def _want_flush(self) -> None:
         delay = self._cork.delay(self._clock.monotonic())

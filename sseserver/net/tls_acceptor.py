@@ -135,7 +135,7 @@ class TlsAcceptor:
         make_http: MakeHttp,
     ) -> None:
         self._listener = listener
-        self._context = context
+        self.context = context
         self._connections = connections
         self._make_http = make_http
         self._loop = asyncio.get_running_loop()
@@ -162,7 +162,7 @@ class TlsAcceptor:
                 self._loop.call_later(_RETRY_SECONDS, self._go_on)
                 return
             sock.setblocking(False)  # noqa: FBT003 - the socket module's signature
-            task = Handshake(sock, self._connections).start(self._context, self._make_http)
+            task = Handshake(sock, self._connections).start(self.context, self._make_http)
             self._handshakes.add(task)
             task.add_done_callback(self._handshakes.discard)
 

@@ -169,3 +169,32 @@ async def test_silent_connections_leave_room_to_answer(
             pong = await feed.do("ping")
 
     assert (200, True) == (health, pong["ok"])
+
+
+async def test_a_renewed_certificate_is_taken_on_sighup(tmp_path: Path) -> None:
+    """Under the same names; one that cannot be used is told, and the old one stays."""
+    made = make_certificate(tmp_path)
+    old = made.cert.read_text()
+    async with await daemon.start(tmp_path, made.settings) as server:
+        seen = [await certificate_of(server.port)]
+        renewed = make_certificate(tmp_path).cert.read_text()
+        server.signal(signal.SIGHUP)
+        await server.logged("reloaded")
+        seen.append(await certificate_of(server.port))
+        made.cert.write_text("half of one")
+        server.signal(signal.SIGHUP)
+        refused = await server.logged("certificate_refused")
+        seen.append(await certificate_of(server.port))
+
+    assert [ssl.PEM_cert_to_DER_cert(text) for text in (old, renewed, renewed)] == seen
+    assert "cannot use the TLS certificate" in refused["error"]
+
+
+async def certificate_of(port: int) -> bytes | None:
+    """Return the certificate that a server shows."""
+    anybody = ssl.create_default_context()
+    anybody.check_hostname = False
+    anybody.verify_mode = ssl.CERT_NONE
+    async with connected(port, tls=anybody) as client:
+        shown: ssl.SSLObject = client.writer.get_extra_info("ssl_object")
+        return shown.getpeercert(binary_form=True)
