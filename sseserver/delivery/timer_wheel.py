@@ -61,7 +61,10 @@ class TimerWheel:
     def cancel(self, entry: Timed) -> None:
         """Take `entry` out; nothing happens when it is not in."""
         if entry.timer_slot >= 0:
-            del self._slots[entry.timer_slot][entry]
+            slot = self._slots[entry.timer_slot]
+            del slot[entry]
+            if not slot:
+                slot.clear()  # else it keeps the room of the most that were ever in it
             entry.timer_slot = -1
             self._count -= 1
 
