@@ -36,6 +36,7 @@ from sseserver.wire.sse_frame import encode_json
 
 _CORRELATION_BYTES: Final = 12
 _READING: Final = ("GET", "HEAD")
+_ALL_METHODS: Final = "GET, HEAD, POST, OPTIONS"
 
 _log = structlog.get_logger()
 
@@ -128,6 +129,8 @@ class Routes:
 
     def _answer(self, request: Request) -> Response | StreamOpening:
         segments = request.target.segments
+        if request.method == "OPTIONS" and not segments:  # `*`: RFC 9110 section 9.3.7
+            return Response(200, (("Allow", _ALL_METHODS),), b"")
         stream = stream_of(segments)
         methods, endpoint = self._endpoints.get(segments, (("GET",), None))
         if stream is None and endpoint is None:
