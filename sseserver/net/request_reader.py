@@ -113,13 +113,14 @@ class RequestReader:
             self._passed_over += empty.end()
             self._scanned = 0
         end = buffer.find(_END_OF_HEAD, max(0, self._scanned - 3))
-        if end < 0:
-            check_head_so_far(buffer, self._scanned)
-            self._scanned = len(buffer)
         size = len(buffer) if end < 0 else end + len(_END_OF_HEAD)
-        if self._passed_over + size > limits.max_header_bytes:
+        room = limits.max_header_bytes - self._passed_over
+        if size > room:  # judged by the first byte too many, however many came with it
+            check_head_so_far(buffer[: max(0, room + 1)], self._scanned)
             raise _too_large(buffer, limits.max_header_bytes)
         if end < 0:
+            check_head_so_far(buffer, self._scanned)
+            self._scanned = size
             return False
         head = bytes(buffer[:size])
         check_head(head)
@@ -148,7 +149,8 @@ class RequestReader:
 
 
 def _too_large(buffer: bytearray, max_bytes: int) -> RequestError:
-    is_line_too_long = len(buffer) > max_bytes and buffer.find(b"\r\n", 0, max_bytes + 2) < 0
+    # The CR is enough: its LF may still be on its way.
+    is_line_too_long = len(buffer) > max_bytes and buffer.find(b"\r", 0, max_bytes + 1) < 0
     if is_line_too_long:
         return RequestError(414, "The request line is too long", is_framing=True)
     return RequestError(431, "The request head is too large", is_framing=True)

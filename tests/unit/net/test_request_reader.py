@@ -151,6 +151,36 @@ def test_a_request_line_of_the_limit_is_not_what_is_too_long() -> None:
     assert 414 == refusal_of(line.replace(b"/", b"/a"))[0]
 
 
+def dripped_status(data: bytes) -> int | None:
+    """Return the status of a refusal when the bytes come one by one, None without one."""
+    reader = RequestReader()
+    try:
+        for byte in data:
+            reader.feed(bytes((byte,)))
+            reader.read(LIMITS)
+    except RequestError as error:
+        return error.status
+    return None
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"GET /" + b"a" * 242 + b" HTTP/1.1\r\n", 431),
+        (b"GET /" + b"a" * 243 + b" HTTP/1.1\r\n", 414),
+        (b"GET / HTTP/1.1\n" + filled(300), 400),
+        (filled(254)[:-4] + b"\n" + b"a" * 100, 400),
+        (filled(262)[:-4] + b"\n" + b"a" * 100, 431),
+        (filled(300)[:-4] + b"\x00\r\n\r\n", 431),
+        (b"\r\n" * 128 + b"\n", 400),
+        (b"\r\n" * 129 + b"\n", 431),
+    ],
+)
+def test_what_is_too_large_is_judged_alike_whole_and_in_pieces(data: bytes, status: int) -> None:
+    """By the limit's bytes and one more: a fault among them is 400, whatever follows."""
+    assert [status, status] == [refusal_of(data)[0], dripped_status(data)]
+
+
 def test_a_head_is_checked_before_it_is_parsed() -> None:
     """What h11 would forgive is refused; and as soon as it cannot become valid."""
     assert 400 == refusal_of(b"GET / HTTP/1.1\nHost: x\r\n\r\n")[0]
