@@ -21,8 +21,7 @@ _MAX_SIZE_DIGITS: Final = 16
 
 _SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16}+)((?:[ \t]*+;[\t\x20-\x7e\x80-\xff]*+)?)")
 _TRAILER_LINE: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++:[^\x00\n\v\f\r]*+")
-_LINE_SO_FAR: Final = re.compile(rb"[^\x00\n\r]*+\r?")
-"""What more bytes may still make a line."""
+_LINE_CONTENT: Final = re.compile(rb"[^\x00\n\r]*+")
 
 
 class RequestBody(Protocol):
@@ -153,18 +152,19 @@ class ChunkedBody:
 
     def _take_line(self, buffer: bytearray) -> bytes | None:
         """Take one line without its CRLF, every byte looked at once; None while it goes on."""
-        begin = max(0, self._scanned - 1)  # a CR at the end is judged by what follows it
-        end = buffer.find(b"\r\n", begin)
-        size = len(buffer) if end < 0 else end
+        content = _LINE_CONTENT.match(buffer, self._scanned)
+        assert content is not None, "it may be empty"
+        size = content.end()
         if size > self._extra_left + _MAX_SIZE_DIGITS:
             raise RequestError(413, "Chunk extensions or trailers are too long", is_framing=True)
-        if end < 0:
-            if _LINE_SO_FAR.fullmatch(buffer, begin) is None:
+        line_end = bytes(buffer[size : size + 2])
+        if line_end != b"\r\n":
+            if line_end not in (b"", b"\r"):  # a CR at the end is judged by what follows it
                 raise _malformed("a line")
             self._scanned = size
             return None
-        line = bytes(buffer[:end])
-        del buffer[: end + 2]
+        line = bytes(buffer[:size])
+        del buffer[: size + 2]
         self._scanned = 0
         return line
 

@@ -159,6 +159,31 @@ def test_extensions_and_trailers_without_end_are_refused(data: bytes) -> None:
     assert (413, True) == refusal_of(data)
 
 
+@pytest.mark.parametrize(
+    ("line_end", "expected"),
+    [
+        (b"\nx", (400, True)),
+        (b"\x00", (400, True)),
+        (b"\rx", (400, True)),
+        (b"a\n", (413, True)),
+        (b"a\x00", (413, True)),
+        (b"a\r\n", (413, True)),
+        (b"\r\nx\r\n0\r\n\r\n", (0, False)),
+    ],
+)
+def test_the_end_of_a_line_of_the_limit_may_be_cut_anywhere(
+    line_end: bytes, expected: tuple[int, bool]
+) -> None:
+    """The limit is inclusive, and what stands behind it in the same bytes makes no difference."""
+    data = b"1".zfill(16) + b";" + b"a" * (MAX_EXTRA_BYTES - 1) + line_end
+
+    assert expected == drip_refusal_of(data)
+    if expected[0]:
+        assert expected == refusal_of(data + b"a" * MAX_EXTRA_BYTES)
+    else:
+        assert (True, b"x", b"") == read(ChunkedBody(MAX_BYTES), data)
+
+
 def test_a_line_that_drips_in_costs_linear_time() -> None:
     """Every byte of a line is looked at once, however it comes."""
     body = ChunkedBody(MAX_BYTES)
