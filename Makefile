@@ -63,6 +63,10 @@ bench: $(VENV)/.dev $(VENV)/.package ## Measure what the README claims, beside o
 soak: $(VENV)/.dev $(VENV)/.package ## Count facts while everything fails that can (MINUTES=30)
 	@$(IN_VENV) -m tests.soak --minutes $(or $(MINUTES),30) $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(VENV)/.dev $(VENV)/.package ## Send the HTTP side bytes that nobody thought of (MINUTES=10)
+	@SSESERVER_FUZZ_MINUTES=$(or $(MINUTES),10) $(IN_VENV) -m pytest tests/faults/test_fuzz_http.py $(ARGS)
+
 .PHONY: profile
 profile: $(VENV)/.dev $(VENV)/.package ## Show where the server's time goes (SCENARIO=fan_out)
 	@$(IN_VENV) -m bench.profile $(SCENARIO) $(ARGS)
