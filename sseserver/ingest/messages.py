@@ -35,7 +35,14 @@ from sseserver.ingest.payloads import (
     StrategyUpdate,
     TradeNew,
 )
-from sseserver.ingest.validation import check_names, convert, known_part, read_object, shape_of
+from sseserver.ingest.validation import (
+    check_names,
+    convert,
+    known_part,
+    read_object,
+    shape_of,
+    too_deep,
+)
 
 if TYPE_CHECKING:
     _Extra: TypeAlias = JsonObject | None
@@ -193,10 +200,16 @@ def data_object(message: PublishMessage) -> JsonObject:
     """Return the payload as a plain object, the caller's to change; what was left out is not in it.
 
     Unknown fields are.
+
+    Raises:
+        FeedError: It is nested so deep that it could just be read.
     """
     if message.extra is not None:
         return message.extra
-    data: JsonObject = msgspec.to_builtins(message.data)
+    try:
+        data: JsonObject = msgspec.to_builtins(message.data)
+    except RecursionError as error:  # more calls stand above this one than above the decoder
+        raise too_deep("$.data") from error
     return data
 
 

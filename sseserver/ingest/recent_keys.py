@@ -14,6 +14,7 @@ import msgspec
 
 from sseserver.errors import FeedError, FeedErrorCode
 from sseserver.events import JsonObject
+from sseserver.ingest.validation import too_deep
 from sseserver.saved import SavedKey, pack_id, unpack_id
 
 REMEMBERED_SECONDS: Final = 120.0
@@ -43,8 +44,16 @@ class Publication(NamedTuple):
 
 
 def digest_of(data: msgspec.Struct | JsonObject) -> bytes:
-    """Return what tells one payload from another, in whatever order its fields stand."""
-    return hashlib.blake2b(_encode(data), digest_size=_DIGEST_BYTES).digest()
+    """Return what tells one payload from another, in whatever order its fields stand.
+
+    Raises:
+        FeedError: It is nested so deep that it could just be read.
+    """
+    try:
+        encoded = _encode(data)
+    except RecursionError as error:  # more calls stand above this one than above the decoder
+        raise too_deep("$.data") from error
+    return hashlib.blake2b(encoded, digest_size=_DIGEST_BYTES).digest()
 
 
 class RecentKeys:

@@ -39,7 +39,7 @@ def read_object(line: bytes) -> JsonObject:
     try:
         value = _decode_json(line)
     except RecursionError as error:
-        raise FeedError(FeedErrorCode.INVALID_MESSAGE, "Nested too deep", path="$") from error
+        raise too_deep("$") from error
     except msgspec.ValidationError as error:
         raise FeedError(FeedErrorCode.INVALID_MESSAGE, "Number out of range", path="$") from error
     except UnicodeDecodeError as error:
@@ -47,6 +47,11 @@ def read_object(line: bytes) -> JsonObject:
     except msgspec.DecodeError as error:
         raise FeedError(FeedErrorCode.INVALID_JSON, str(error)) from error
     return value if isinstance(value, dict) else convert(value, dict)
+
+
+def too_deep(path: str) -> FeedError:
+    """Return the refusal of a value at `path` in which nobody follows the nesting."""
+    return FeedError(FeedErrorCode.INVALID_MESSAGE, "Nested too deep", path=path)
 
 
 def convert(given: object, shape: type[_S], path: str = "$") -> _S:

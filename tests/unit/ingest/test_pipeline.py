@@ -318,6 +318,25 @@ def test_no_position_poses_as_a_snapshot() -> None:
     )
 
 
+@pytest.mark.parametrize("key", [b"", b'"key":"k-1",'])
+def test_what_could_just_be_read_is_refused_as_a_feeds_mistake(key: bytes) -> None:
+    """Between what is followed and what is not even read there is no nesting that is a bug."""
+    core = IngestCore()
+    line = (
+        b'{"ref":1,%b"type":"ai:decision","userId":"user-1",'
+        b'"data":{"decisionId":"d-1","action":"hold","details":%b%b}}'
+    )
+    with captured_log() as log:
+        codes = {
+            answer["error"]["code"]
+            for levels in range(LONGEST, 1100)
+            for answer in core.answers(line % (key, b"[" * levels, b"]" * levels))
+        }
+
+    assert {"invalid_message"} == codes
+    assert [] == log.lines
+
+
 @pytest.mark.parametrize(
     ("message", "path"),
     [
