@@ -13,7 +13,7 @@ And of a client: `net.http_protocol` -> `net.routes` -> `net.stream_endpoint` ->
 which opens the stream in one call. `daemon` builds the parts and drives them with time.
 
 What survives a restart: the stores -> `checkpoint` -> the records of `saved` ->
-`restart.state_file`, and back.
+`restart.state_file`, and back, through `record_checks`.
 
 What is promised stands in README.md; no Python name is part of it but `__version__`.
 """

@@ -14,9 +14,10 @@ import msgspec
 
 from sseserver.clock import Clock
 from sseserver.errors import StateFileError
-from sseserver.events import EVENT_TYPES, Event
+from sseserver.events import Event
 from sseserver.hub.hub import Hub
 from sseserver.ingest.recent_keys import RecentKeys
+from sseserver.record_checks import check
 from sseserver.saved import (
     VERSION,
     Closing,
@@ -61,21 +62,20 @@ def decode(encoded: Iterable[bytes]) -> list[Record]:
     """Return the records of a file.
 
     Raises:
-        StateFileError: One is malformed, or the whole is of another version or incomplete.
+        StateFileError: One is malformed or says what no server has written, or the whole is of
+            another version or incomplete.
     """
     try:
         records = list(map(_decode, encoded))
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise StateFileError(f"a record is malformed: {error}") from error
     match records:
-        case [Opening(version=version), *_, Closing()]:
+        case [Opening(version=version), *between, Closing() as closing]:
             if version != VERSION:
                 raise StateFileError(f"its version is {version}, not {VERSION}")
         case _:
             raise StateFileError("it does not begin and end as a state file does")
-    for record in records:
-        if isinstance(record, SavedBuffer):
-            _check_events(record.events)
+    check(between, closing)
     return records
 
 
@@ -135,12 +135,6 @@ def _records_of(stores: Stores) -> Iterator[Record]:
     yield from stores.hub.users.saved(now)
     yield from stores.keys.saved(now)
     yield Closing(pack_id(stores.hub.ids.last), pack_id(stores.hub.streams.start_id))
-
-
-def _check_events(events: Iterable[SavedEvent]) -> None:
-    for event in events:
-        if event.type not in EVENT_TYPES or b"\n" in event.data or b"\r" in event.data:
-            raise StateFileError("an event is none that a server has written")
 
 
 def _event(saved: SavedEvent, user_id: str | None) -> Event:

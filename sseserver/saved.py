@@ -15,6 +15,8 @@ VERSION: Final = 1
 """Of the records. Another one is not read: it is set aside like a damaged file."""
 
 _ID_BYTES: Final = 16
+_MAX_ID: Final = 1 << 96
+"""Of the year 26,000. Far below what `pack_id` can hold, so that a server can go on from any."""
 
 
 def pack_id(event_id: int) -> bytes:
@@ -23,8 +25,15 @@ def pack_id(event_id: int) -> bytes:
 
 
 def unpack_id(data: bytes) -> int:
-    """Return the event ID of these bytes."""
-    return int.from_bytes(data, "big")
+    """Return the event ID of these bytes.
+
+    Raises:
+        ValueError: `pack_id` makes no such bytes of an ID.
+    """
+    event_id = int.from_bytes(data, "big")
+    if len(data) != _ID_BYTES or event_id > _MAX_ID:
+        raise ValueError("it is no event ID")
+    return event_id
 
 
 class _Record(Struct, array_like=True, gc=False):

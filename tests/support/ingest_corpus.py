@@ -32,10 +32,14 @@ MAX_LINE_BYTES: Final = 8192
 PREPARATION: Final = (
     b'{"op":"session.put","sessionId":"known-session","userId":"user-1"}',
     b'{"op":"strategy.put","strategyId":"s-1","userId":"user-1"}',
-    b'{"op":"orders.put","userId":"user-1","orders":[{"orderId":"o-1","symbol":"AAPL",'
-    b'"side":"buy","qty":10,"status":"new"}]}',
-    b'{"op":"positions.put","userId":"user-1","positions":[{"symbol":"AAPL","quantity":"10",'
-    b'"entryPrice":"150.00","currentPrice":"150.00"}]}',
+    (
+        b'{"op":"orders.put","userId":"user-1","orders":[{"orderId":"o-1","symbol":"AAPL",'
+        b'"side":"buy","qty":10,"status":"new"}]}'
+    ),
+    (
+        b'{"op":"positions.put","userId":"user-1","positions":[{"symbol":"AAPL","quantity":"10",'
+        b'"entryPrice":"150.00","currentPrice":"150.00"}]}'
+    ),
 )
 """What is true before every case."""
 

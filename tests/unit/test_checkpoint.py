@@ -316,7 +316,17 @@ def test_what_is_incomplete_or_foreign_is_refused(records: Sequence[Record]) -> 
         decode(map(msgspec.msgpack.encode, records))
 
 
-@pytest.mark.parametrize("record", [b"", b"\xc1", b"\x93", msgspec.msgpack.encode(["none", 1])])
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"",
+        b"\xc1",
+        b"\x93",
+        msgspec.msgpack.encode(["none", 1]),
+        b"\x93\xa8strategy\xa1\xff\xa1u",
+        b"\x94\xa8strategy\xa1s\xa1u" + b"\x91" * 100_000,
+    ],
+)
 def test_what_is_no_record_is_refused(record: bytes) -> None:
     """Whatever is behind a length."""
     encoded = [msgspec.msgpack.encode(OPENING), record, msgspec.msgpack.encode(CLOSING)]
