@@ -22,6 +22,7 @@ from sseserver.config_rules import (
     ORIGINS,
     Rule,
     check_path,
+    check_secret_key,
     list_of,
     matching,
     number,
@@ -145,9 +146,8 @@ class StateConfig(msgspec.Struct, frozen=True, kw_only=True):
 class RedactionConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What never reaches a client."""
 
-    # Letters and digits are all that is compared: a key of separators only would end every key.
     secret_keys: Annotated[
-        tuple[str, ...], list_of(matching(r".*[^\W_].*", "a key with a letter or digit in it"))
+        tuple[str, ...], list_of(text(check_secret_key, "a key with a letter or digit in it"))
     ] = (
         "api_key", "token", "access_token", "refresh_token", "secret", "password", "passphrase",
         "authorization", "cookie", "private_key", "credential",

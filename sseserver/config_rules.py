@@ -1,6 +1,7 @@
 """What a configuration key may hold: each rule checks a value and words the error."""
 
 import re
+import unicodedata
 from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from typing import Final, NamedTuple, cast
@@ -126,6 +127,17 @@ def _check_origin(text: str) -> str:
 def check_path(text: str) -> str:
     """Return a path that fits into a socket address, or raise `ValueError` (unix(7))."""
     if not text or "\0" in text or len(text.encode("utf-8", "surrogateescape")) > 107:
+        raise ValueError
+    return text
+
+
+def check_secret_key(text: str) -> str:
+    """Return a key of which something is left when it is compared, or raise `ValueError`.
+
+    Letters and digits are all that is compared, of the compatible form (`ingest.redaction`): a
+    ligature that falls apart into a blank and accents would end every key, as `_` would.
+    """
+    if not any(map(str.isalnum, unicodedata.normalize("NFKC", text).casefold())):
         raise ValueError
     return text
 

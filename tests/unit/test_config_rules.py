@@ -112,6 +112,7 @@ def test_the_documented_ranges_are_the_real_ones() -> None:
         ("state.path", "", ""),
         ("limits.max_keys", 100_000, 100_000),
         ("redaction.secret_keys", ["pin"], ("pin",)),
+        ("redaction.secret_keys", ["\u2474", "\uff30"], ("\u2474", "\uff30")),
         ("redaction.internal_prefixes", [], ()),
         ("backplane.kind", "memory", "memory"),
         ("backplane.servers", ["tls://n1:4222"], ("tls://n1:4222",)),
@@ -173,6 +174,7 @@ def test_a_value_is_kept_in_its_type(key: str, given: object, kept: object) -> N
         ("ingest.allowed_uids", [4294967295], "[0]", "4294967295"),
         ("server.tls_cert", "a\0b", "", "'a\\x00b'"),
         ("redaction.secret_keys", ["_-"], "[0]", "'_-'"),
+        ("redaction.secret_keys", ["\ufc5e"], "[0]", "'\ufc5e'"),  # a blank and two accents
         ("redaction.internal_prefixes", [""], "[0]", "''"),
         ("backplane.servers", ["127.0.0.1:4222"], "[0]", "'127.0.0.1:4222'"),
         ("backplane.prefix", "a.b", "", "'a.b'"),
