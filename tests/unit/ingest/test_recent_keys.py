@@ -61,3 +61,14 @@ def test_past_the_limit_the_oldest_goes() -> None:
 
     assert ["1", "2"] == [saved.key for saved in keys.saved(0.0)]
     assert (1, 0) == (keys.take_evictions(), keys.take_evictions())
+
+
+def test_data_that_is_too_deep_to_be_compared_is_refused() -> None:
+    """As the feed's mistake, where it stands."""
+    data: dict[str, object] = {}
+    for _ in range(2_000):
+        data = {"a": data}
+    with pytest.raises(FeedError) as refusal:
+        digest_of(data)
+
+    assert (FeedErrorCode.INVALID_MESSAGE, "$.data") == (refusal.value.code, refusal.value.path)
