@@ -64,8 +64,8 @@ soak: $(VENV)/.dev $(VENV)/.package ## Count facts while everything fails that c
 	@$(IN_VENV) -m tests.soak --minutes $(or $(MINUTES),30) $(ARGS)
 
 .PHONY: fuzz
-fuzz: $(VENV)/.dev $(VENV)/.package ## Send the HTTP side bytes that nobody thought of (MINUTES=10)
-	@SSESERVER_FUZZ_MINUTES=$(or $(MINUTES),10) $(IN_VENV) -m pytest tests/faults/test_fuzz_http.py $(ARGS)
+fuzz: $(VENV)/.dev $(VENV)/.package ## Send every surface what nobody thought of (MINUTES=10 each)
+	@SSESERVER_FUZZ_MINUTES=$(or $(MINUTES),10) $(IN_VENV) -m pytest tests/faults/test_fuzz_*.py $(ARGS)
 
 .PHONY: profile
 profile: $(VENV)/.dev $(VENV)/.package ## Show where the server's time goes (SCENARIO=fan_out)
