@@ -1,19 +1,23 @@
 """From the stores to the records of a state file, and back.
 
 Saving is cut into as many pieces as there are records, so that whoever drives it can let events
-through in between. What a file says of one user is of one moment all the same; and what is
-newer than a file is lost with a crash anyway, of which clients are told.
+through in between. Replay buffers and keys are of one moment all the same, that of the first
+record: a retry of what is not in a buffer is published, and of what is in one is not. What is
+true now is of a later moment, so that a snapshot is never older than what was replayed before it.
+What is newer than a file is lost with a crash, of which clients are told.
 
 Source: contract section 7.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 import msgspec
 
 from sseserver.clock import Clock
 from sseserver.errors import StateFileError
+from sseserver.event_id import EventIdGenerator
 from sseserver.events import Event
 from sseserver.hub.hub import Hub
 from sseserver.ingest.recent_keys import RecentKeys
@@ -53,9 +57,15 @@ class Stores(NamedTuple):
     clock: Clock
 
 
-def records_of(stores: Stores) -> Iterator[bytes]:
-    """Return the records of a file, one by one; the stores may change in between."""
-    return map(_encode, _records_of(stores))
+def records_of(stores: Stores, reserve_ms: int = 0) -> Iterator[bytes]:
+    """Return the records of a file, one by one; the stores may change in between.
+
+    Args:
+        stores: What is saved.
+        reserve_ms: IDs of so many milliseconds may be given out before the next file is
+            there; should the clock step back after a crash, they are not given out again.
+    """
+    return map(_encode, _records_of(stores, reserve_ms))
 
 
 def decode(encoded: Iterable[bytes]) -> list[Record]:
@@ -97,44 +107,57 @@ def restore(stores: Stores, records: Sequence[Record], *, is_drained: bool) -> N
 
 
 def _restore(stores: Stores, records: Sequence[Record], *, is_drained: bool) -> None:
-    now, wall_ms = stores.clock.monotonic(), stores.clock.wall_ms()
-    away_seconds = 0.0
-    for record in records:
-        match record:
-            case Opening():
-                away_seconds = max(0.0, (wall_ms - record.saved_at_ms) / 1000)
-            case SavedSession():
-                stores.sessions.put(
-                    record.key, record.user_id, record.role, record.expires_at_ms, wall_ms
-                )
-            case SavedStrategy():
-                stores.strategies.put(record.strategy_id, record.user_id)
-            case SavedQuote() | SavedOrders() | SavedPosition():
-                stores.projection.restore(record)
-            case SavedLoss() | SavedBuffer():
-                events = record.events if isinstance(record, SavedBuffer) else ()
-                user_id = record.user_id
-                stores.hub.users.restore(
-                    record, (_event(event, user_id) for event in events), now - away_seconds
-                )
-            case SavedKey():
-                stores.keys.restore(record, now - away_seconds)
-            case Closing():
-                start_id = unpack_id(record.start_id) if is_drained else None
-                stores.hub.go_on_after(unpack_id(record.last_id), start_id)
+    opening, *between, closing = records
+    assert isinstance(opening, Opening), "decode has looked"
+    assert isinstance(closing, Closing), "decode has looked"
+    wall_ms = stores.clock.wall_ms()
+    away_seconds = max(0.0, (wall_ms - opening.saved_at_ms) / 1000)
+    saved_at = stores.clock.monotonic() - away_seconds
+    for record in between:
+        _take_over(stores, record, wall_ms, saved_at)
+    buffers = [record for record in between if isinstance(record, SavedBuffer)]
+    for buffer in sorted(buffers, key=attrgetter("idle_seconds"), reverse=True):
+        events = [_event(event, buffer.user_id) for event in buffer.events]
+        stores.hub.users.restore(buffer, events, saved_at)
+    if is_drained:
+        stores.hub.go_on_after(unpack_id(closing.last_id), unpack_id(closing.start_id))
+    else:
+        stores.hub.go_on_after(unpack_id(closing.reserved_id), None)
     stores.sessions.take_evicted()
     stores.strategies.take_evicted()
 
 
-def _records_of(stores: Stores) -> Iterator[Record]:
-    now = stores.clock.monotonic()
-    yield Opening(VERSION, stores.clock.wall_ms())
+def _take_over(stores: Stores, record: Record, wall_ms: int, saved_at: float) -> None:
+    match record:
+        case SavedSession():
+            stores.sessions.put(
+                record.key, record.user_id, record.role, record.expires_at_ms, wall_ms
+            )
+        case SavedStrategy():
+            stores.strategies.put(record.strategy_id, record.user_id)
+        case SavedQuote() | SavedOrders() | SavedPosition():
+            stores.projection.restore(record)
+        case SavedLoss():
+            stores.hub.users.restore_loss(record)
+        case SavedKey():
+            stores.keys.restore(record, saved_at)
+        case Opening() | SavedBuffer() | Closing():
+            pass
+
+
+def _records_of(stores: Stores, reserve_ms: int) -> Iterator[Record]:
+    now, wall_ms = stores.clock.monotonic(), stores.clock.wall_ms()
+    cut_id = stores.hub.ids.last
+    yield Opening(VERSION, wall_ms)
     yield from stores.sessions.saved()
     yield from stores.strategies.saved()
+    yield from stores.hub.users.saved(now, cut_id)
+    yield from stores.keys.saved(now, cut_id)
     yield from stores.projection.saved()
-    yield from stores.hub.users.saved(now)
-    yield from stores.keys.saved(now)
-    yield Closing(pack_id(stores.hub.ids.last), pack_id(stores.hub.streams.start_id))
+    last_id = stores.hub.ids.last
+    reserved_id = max(last_id, EventIdGenerator.first_of(wall_ms + reserve_ms))
+    start_id = stores.hub.streams.start_id
+    yield Closing(pack_id(last_id), pack_id(start_id), pack_id(reserved_id))
 
 
 def _event(saved: SavedEvent, user_id: str | None) -> Event:

@@ -11,7 +11,9 @@ import asyncio
 import contextlib
 import gc
 import signal
+import socket
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from random import random
 from time import thread_time
@@ -41,12 +43,18 @@ from sseserver.net.descriptors import Room, make_room
 from sseserver.net.http_protocol import HttpProtocol
 from sseserver.net.ingest_port import IngestPort
 from sseserver.net.ingest_socket import IngestSocket
-from sseserver.net.listener import LISTEN_BACKLOG, open_http_socket, tls_context
+from sseserver.net.listener import (
+    LISTEN_BACKLOG,
+    bind_http_socket,
+    handed_over_socket,
+    tls_context,
+)
 from sseserver.net.metrics_page import MetricsPage
 from sseserver.net.routes import Routes
 from sseserver.net.stream_endpoint import StreamEndpoint
 from sseserver.net.tls_acceptor import Handshake, TlsAcceptor
 from sseserver.restart import saver
+from sseserver.restart.state_file import locked
 from sseserver.state.projection import Projection
 from sseserver.state.sessions import Sessions, StrategyOwners
 
@@ -99,15 +107,49 @@ def serve(config: Config, *, reload: Reload | None = None, feed: FeedMain | None
 
 
 async def _run(config: Config, reload: Reload | None, feed: FeedMain | None) -> int:
-    daemon = _Daemon(config, reload)
-    if config.state.path:
-        path = Path(config.state.path)
+    with contextlib.ExitStack() as stack:
+        http_socket = handed_over_socket()
+        if http_socket is None:
+            http_socket = bind_http_socket(config.server)
+        else:
+            config = _at_address(http_socket, config)
+            reload = None if reload is None else partial(_reload_at, http_socket, reload)
+        stack.callback(http_socket.close)
+        path = _state_path(config)
+        if path is None:
+            return await _Daemon(config, reload).run(http_socket, None, feed)
+        stack.enter_context(locked(path))
+        daemon = _Daemon(config, reload)
         try:
             saver.load(path, daemon.stores)
         except StateFileError as error:
             saver.reject(path, error)
             daemon = _Daemon(config, reload)  # the other may have taken over half of it
-    return await daemon.run(feed)
+        return await daemon.run(http_socket, path, feed)
+
+
+def _state_path(config: Config) -> Path | None:
+    """Return where the state file really is: one that a link leads to stays where it is."""
+    return Path(config.state.path).resolve() if config.state.path else None
+
+
+def _at_address(handed_over: socket.socket, config: Config) -> Config:
+    """Return the configuration with the address that others really reach.
+
+    Raises:
+        ConfigError: Protected mode refuses to be reached there.
+    """
+    host, port = handed_over.getsockname()[:2]
+    server = msgspec.structs.replace(config.server, host=host, port=port)
+    config = msgspec.structs.replace(config, server=server)
+    refusals = start_refusals(config)
+    if refusals:
+        raise ConfigError(refusals)
+    return config
+
+
+def _reload_at(handed_over: socket.socket, reload: Reload) -> Config:
+    return _at_address(handed_over, reload())
 
 
 class _Daemon:
@@ -189,16 +231,18 @@ class _Daemon:
             self._hub, self._projection, self._sessions, self._strategies, self._keys, clock
         )
 
-    async def run(self, feed: FeedMain | None) -> int:
-        """Listen, wait for the end, drain."""
+    async def run(
+        self, http_socket: socket.socket, state_path: Path | None, feed: FeedMain | None
+    ) -> int:
+        """Accept, wait for the end, drain, and save where there is a path."""
         async with contextlib.AsyncExitStack() as stack:
             ingest_socket = IngestSocket(self._config.ingest)
             stack.callback(ingest_socket.listener.close)
             stack.callback(ingest_socket.remove)
-            http_socket = open_http_socket(self._config.server)
-            stack.callback(http_socket.close)
             tls = tls_context(self._config.server)
-            await stack.enter_async_context(saver.saving(self._config.state, self.stores))
+            if state_path is not None:
+                seconds = self._config.state.save_seconds
+                await stack.enter_async_context(saver.saving(state_path, seconds, self.stores))
             ingest_server = await self._loop.create_unix_server(
                 self._ingest.make_feed, sock=ingest_socket.listener
             )

@@ -75,6 +75,7 @@ def check(records: Sequence[Record], closing: Closing) -> None:
     try:
         last_id = unpack_id(closing.last_id)
         _check_id(closing.start_id, last_id)
+        _check_id(closing.last_id, unpack_id(closing.reserved_id))
         for record in records:
             _check_record(record, last_id)
     except (msgspec.DecodeError, RecursionError, ValueError) as error:

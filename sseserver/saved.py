@@ -140,10 +140,14 @@ class SavedKey(_Record, tag="key"):
 
 
 class Closing(_Record, tag="closing"):
-    """The last record: IDs up to `start_id` are from before anything was known."""
+    """The last record: IDs up to `start_id` are from before anything was known.
+
+    After a crash IDs go on after `reserved_id`: those up to it may have been given out.
+    """
 
     last_id: bytes
     start_id: bytes
+    reserved_id: bytes
 
 
 Record: TypeAlias = (

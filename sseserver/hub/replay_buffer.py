@@ -89,11 +89,12 @@ class ReplayBuffer:
             self._slow_spans = deque(maxlen=_MAX_SLOW_SPANS)
         self._slow_spans.append(_SlowSpan(first, last))
 
-    def saved_events(self) -> list[SavedEvent]:
-        """Return the events, oldest first."""
+    def saved_events(self, cut_id: int) -> list[SavedEvent]:
+        """Return the events up to an ID, oldest first."""
         return [
             SavedEvent(pack_id(e.id), e.type, e.data, e.route, e.correlation_id)
             for e in self.events
+            if e.id <= cut_id
         ]
 
     def saved_losses(self) -> tuple[dict[str, bytes], list[tuple[bytes, bytes]]]:

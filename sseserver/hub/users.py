@@ -174,10 +174,10 @@ class Users:
         else:
             self._drop(user, GapReason.EXPIRED)
 
-    def saved(self, now: float) -> Iterator[SavedLoss | SavedBuffer]:
-        """Return what is lost of former buffers, then the buffers; they may change meanwhile.
+    def saved(self, now: float, cut_id: int) -> Iterator[SavedLoss | SavedBuffer]:
+        """Return what is lost of former buffers, then the buffers up to an ID.
 
-        Each user's records are of one moment, the loss before the buffer.
+        They may change meanwhile; a user's loss comes before its buffer.
         """
         if self._forgotten_loss is not None:
             yield _saved_loss(None, self._forgotten_loss)
@@ -187,24 +187,25 @@ class Users:
                 yield _saved_loss(user_id, loss)
         for user_id in list(self._users):
             user = self._users.get(user_id)
-            if user is not None and user.buffer.newest_id():
-                yield from _saved_user(user, now)
+            if user is not None and (user.buffer.newest_id() or user.limit_ids):
+                yield from _saved_user(user, now, cut_id)
 
-    def restore(self, record: SavedLoss | SavedBuffer, events: Iterable[Event], now: float) -> None:
-        """Take over what was saved, in the order it was saved in.
+    def restore_loss(self, record: SavedLoss) -> None:
+        """Take over what was saved of a former buffer, before any other is restored."""
+        loss = Loss(unpack_id(record.last_id), GapReason(record.reason))
+        if record.user_id is None:
+            self._forgotten_loss = loss
+        else:
+            self._losses[record.user_id] = loss
+
+    def restore(self, record: SavedBuffer, events: Iterable[Event], now: float) -> None:
+        """Take over a buffer, those first that have been idle for longest.
 
         Args:
-            record: A loss or a buffer.
-            events: The events of a buffer.
+            record: What was saved of it.
+            events: Its events.
             now: Monotonic seconds.
         """
-        if isinstance(record, SavedLoss):
-            loss = Loss(unpack_id(record.last_id), GapReason(record.reason))
-            if record.user_id is None:
-                self._forgotten_loss = loss
-            else:
-                self._losses[record.user_id] = loss
-            return
         user = User(
             record.user_id, ReplayBuffer(self._losses.pop(record.user_id, None)), self._expire
         )
@@ -307,13 +308,13 @@ def _saved_loss(user_id: str | None, loss: Loss) -> SavedLoss:
     return SavedLoss(user_id, pack_id(loss.last_id), loss.reason)
 
 
-def _saved_user(user: User, now: float) -> list[SavedLoss | SavedBuffer]:
+def _saved_user(user: User, now: float, cut_id: int) -> list[SavedLoss | SavedBuffer]:
     evicted, slow_spans = user.buffer.saved_losses()
     buffer = SavedBuffer(
         user.user_id,
         0.0 if user.connections else now - user.idle_since,
         user.was_connected,
-        user.buffer.saved_events(),
+        user.buffer.saved_events(cut_id),
         evicted,
         slow_spans,
         [pack_id(event_id) for event_id in user.limit_ids or ()],

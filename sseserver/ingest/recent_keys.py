@@ -73,11 +73,11 @@ class RecentKeys:
     def __len__(self) -> int:
         return len(self._publications)
 
-    def saved(self, now: float) -> Iterator[SavedKey]:
-        """Return what is remembered, oldest first; it may change meanwhile."""
+    def saved(self, now: float, cut_id: int) -> Iterator[SavedKey]:
+        """Return the publishes up to an ID, oldest first; more may come meanwhile."""
         for name in list(self._publications):
             known = self._publications.get(name)
-            if known is not None:
+            if known is not None and known.event_id <= cut_id:
                 age = now - known.published_at
                 yield SavedKey(*name, pack_id(known.event_id), known.digest, age)
 

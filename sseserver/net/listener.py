@@ -15,20 +15,14 @@ _FIRST_HANDED_OVER: Final = 3
 _HAND_OVER_VARIABLES: Final = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 
 
-def open_http_socket(server: ServerConfig) -> socket.socket:
-    """Return the socket that was handed over, else one on the configured address.
-
-    Raises:
-        StartError: The address cannot be used, or what was handed over is not for this.
-    """
-    return _handed_over_socket() or _bind_socket(server)
-
-
-def _handed_over_socket() -> socket.socket | None:
+def handed_over_socket() -> socket.socket | None:
     """Return the listening socket of a service manager, which outlives this process.
 
     Who connects while nobody accepts waits in it, so a restart refuses no connection. It says
     to whom it hands over by process ID; what stands in the environment of another is not ours.
+
+    Raises:
+        StartError: What was handed over is not for this.
 
     Source: sd_listen_fds(3).
     """
@@ -51,7 +45,7 @@ def _handed_over_socket() -> socket.socket | None:
     return listener
 
 
-def _bind_socket(server: ServerConfig) -> socket.socket:
+def bind_http_socket(server: ServerConfig) -> socket.socket:
     """Return a listening socket on the configured address.
 
     Raises:

@@ -15,12 +15,14 @@ from typing import Final, TypeVar, TypeVarTuple
 import structlog
 
 from sseserver.checkpoint import Stores, decode, records_of, restore
-from sseserver.config import StateConfig
 from sseserver.errors import StartError, StateFileError
 from sseserver.restart.state_file import StateFileWriter, mark_running, read, set_aside
 
 SLICE_SECONDS: Final = 0.001
 """How long the event loop makes records before it does something else."""
+
+_RESERVE_MS: Final = 10_000
+"""Beside the time to the next save: what that save may take."""
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
@@ -39,10 +41,13 @@ def load(path: Path, stores: Stores) -> None:
         StateFileError: The file cannot be used.
         StartError: It cannot be read.
     """
-    saved = read(path)
-    if saved is None:
-        return
-    restore(stores, decode(saved.records), is_drained=saved.is_drained)
+    try:
+        saved = read(path)
+        if saved is None:
+            return
+        restore(stores, decode(saved.records), is_drained=saved.is_drained)
+    except MemoryError as error:
+        raise StateFileError("it does not fit into memory") from error
     _log.info(
         "state_loaded",
         path=str(path),
@@ -64,52 +69,50 @@ def reject(path: Path, error: StateFileError) -> None:
 
 
 @contextlib.asynccontextmanager
-async def saving(state: StateConfig, stores: Stores) -> AsyncIterator[None]:
+async def saving(path: Path, save_seconds: float, stores: Stores) -> AsyncIterator[None]:
     """Save every `save_seconds` inside the block, and everything after it.
 
     Before, it is said in the file that facts are acknowledged from now on that are not in it.
-    At the end nothing may be acknowledged any more. Without a path nothing happens.
+    At the end nothing may be acknowledged any more.
 
     Raises:
         StartError: Nothing can be written there.
     """
-    if not state.path:
-        yield
-        return
-    path = Path(state.path)
     try:
         StateFileWriter(path).abandon()
     except OSError as error:
         raise StartError(f"cannot write {path}: {error.strerror or error}") from error
     mark_running(path)
     ending = asyncio.Event()
-    running = asyncio.create_task(_save_until(ending, path, state.save_seconds, stores))
+    reserve_ms = round(save_seconds * 1000) + _RESERVE_MS
+    running = asyncio.create_task(_save_until(ending, path, save_seconds, stores, reserve_ms))
     try:
         yield
     finally:
         ending.set()
         await running  # a save under way is not cut short
-        await _save(path, stores, is_drained=True)
+        # All at once: what expires meanwhile would be in none of the records.
+        await _save(path, iter(list(records_of(stores))), is_drained=True)
 
 
 async def _save_until(
-    ending: asyncio.Event, path: Path, save_seconds: float, stores: Stores
+    ending: asyncio.Event, path: Path, save_seconds: float, stores: Stores, reserve_ms: int
 ) -> None:
     while not ending.is_set():
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(save_seconds):
                 await ending.wait()
             return
-        await _save(path, stores, is_drained=False)
+        await _save(path, records_of(stores, reserve_ms), is_drained=False)
 
 
-async def _save(path: Path, stores: Stores, *, is_drained: bool) -> None:
+async def _save(path: Path, records: Iterator[bytes], *, is_drained: bool) -> None:
     started = time.monotonic()
     try:
         writer = await _on_thread(StateFileWriter, path)
         try:
-            for records in _slices(records_of(stores)):
-                await _on_thread(writer.write, records)
+            for part in _slices(records):
+                await _on_thread(writer.write, part)
             await _on_thread(partial(writer.commit, is_drained=is_drained))
         except BaseException:
             writer.abandon()

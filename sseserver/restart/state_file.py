@@ -13,10 +13,12 @@ so that a full one cannot make a crash look like a drain.
 Source: contract section 7; design, "State files".
 """
 
+import fcntl
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -25,7 +27,7 @@ import zstandard
 from sseserver.errors import StartError, StateFileError
 
 MAX_RECORD_BYTES: Final = 1 << 30
-MAX_PLAIN_BYTES: Final = 1 << 34
+MAX_PLAIN_BYTES: Final = 1 << 32
 """What a file may unpack to; past it, it is a bomb."""
 
 _MAGIC: Final = b"sseserver state\n"
@@ -103,6 +105,34 @@ class StateFileWriter:
         self._file.write(data)
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let no other server use a state file inside the block.
+
+    Two of them would overwrite each other's: what one has acknowledged would be missing in a
+    file that says that nothing is. The system gives the lock back when the process ends,
+    however it does.
+
+    Raises:
+        StartError: Another server uses it, or nothing can be written there.
+    """
+    side = path.with_name(f"{path.name}.lock")
+    try:
+        descriptor = os.open(side, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise StartError(f"cannot write {side}: {error.strerror or error}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        words = "another server uses it; stop it, or use another state.path"
+        raise StartError(f"cannot use {path}: {words}") from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def read(path: Path) -> Saved | None:
     """Return what the last server left, None where there is nothing.
 
@@ -111,8 +141,9 @@ def read(path: Path) -> Saved | None:
         StartError: It cannot be read, whatever it holds.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read()
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise StartError(f"cannot use {path}: it is no regular file")
+        data = path.read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:

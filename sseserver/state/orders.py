@@ -101,9 +101,11 @@ class Orders:
 
     def restore(self, orders: Iterable[JsonObject], finished: Iterable[str]) -> None:
         """Take over what was saved; the order in which it finished too."""
-        self.replace(orders)
+        for order in orders:
+            self._store(order["orderId"], order)
         known = [order_id for order_id in finished if order_id in self._finished]
         self._finished = dict.fromkeys([*known, *self._finished])
+        self._evict()
 
     def _store(self, order_id: str, data: JsonObject) -> None:
         stored = self._orders.get(order_id, {})

@@ -176,7 +176,7 @@ async def test_where_nothing_can_be_written_it_does_not_start(tmp_path: Path) ->
     done = await program.run("serve", folder=tmp_path, variables=variables)
 
     assert 1 == done.code
-    assert f"cannot write {path}: No such file or directory" in done.err
+    assert f"cannot write {path}.lock: No such file or directory" in done.err
     assert 1 == len(done.err.splitlines())
 
 
@@ -217,6 +217,24 @@ async def until_symbol(stream: StreamClient) -> Any:
     return event.data["price"]
 
 
+async def test_two_servers_never_use_one_file(tmp_path: Path) -> None:
+    """The second ends with one line, and takes nothing of the first one's away."""
+    (tmp_path / "other").mkdir()
+    async with await daemon.start(tmp_path, settings(tmp_path)) as server:
+        ids = await begin(server, 2)
+        variables = {
+            "SSESERVER__STATE__PATH": str(tmp_path / "state"),
+            "SSESERVER__SERVER__PORT": "0",
+        }
+        second = await program.run("serve", folder=tmp_path / "other", variables=variables)
+    async with await daemon.start(tmp_path, settings(tmp_path)) as server:
+        told = await opening(server, ids[0])
+
+    assert 1 == second.code
+    assert "another server uses it" in second.err
+    assert ["connected", 1] == told
+
+
 # ---- a socket that is handed over -------------------------------------------------------
 
 
@@ -248,3 +266,15 @@ async def test_a_socket_of_another_kind_is_refused(tmp_path: Path, kind: socket.
         wrong.bind(("127.0.0.1", 0))
         with pytest.raises(AssertionError, match="ended before it listened"):
             await daemon.start(tmp_path, listener=wrong)
+
+
+async def test_protected_mode_looks_at_the_address_that_is_handed_over(tmp_path: Path) -> None:
+    """Whatever `server.host` says: open trading is not served where others reach it."""
+    with socket.create_server(("0.0.0.0", 0)) as everywhere:
+        with pytest.raises(AssertionError, match="ended before it listened"):
+            await daemon.start(tmp_path, listener=everywhere)
+        by_session = {"auth.trading": "session"}
+        async with await daemon.start(tmp_path, by_session, listener=everywhere) as server:
+            status, _, _ = await server.request("GET", "/readyz")
+
+    assert 200 == status

@@ -288,7 +288,7 @@ def test_stores_may_change_between_two_records() -> None:
 # ---- what no server has written ---------------------------------------------------------
 
 OPENING = Opening(VERSION, 0)
-CLOSING = Closing(pack_id(1), pack_id(0))
+CLOSING = Closing(pack_id(1), pack_id(0), pack_id(1))
 EVENT = SavedEvent(pack_id(2), "order:update", b"{}", "orders", None)
 
 
@@ -372,3 +372,67 @@ def test_payloads_go_out_as_they_were() -> None:
 
     assert json.loads(events["after"][0])["mine"]["token"] != "t"
     assert events["before"][0] == events["after"][0]
+
+
+# ---- records of one moment --------------------------------------------------------------
+
+
+def test_a_key_is_in_the_file_when_its_event_is() -> None:
+    """What is published while the file is written is in none of both: its retry is published."""
+    core = IngestCore()
+    alert = {"alertId": "a", "level": "info", "message": "m"}
+    records = []
+    for number, record in enumerate(records_of(stores_of(core))):
+        records.append(record)
+        core.ask(type="alert:new", userId="user-1", data=alert, key=f"k-{number}")
+    assert len(core.keys)
+    new = IngestCore()
+    restore(stores_of(new), decode(records), is_drained=False)
+
+    assert (0, 0) == (len(new.keys), new.hub.users.buffered_events)
+
+
+def test_a_snapshot_is_never_older_than_what_was_replayed_before_it() -> None:
+    """An order that moves while the file is written."""
+    core = IngestCore()
+    first = order(core, 1, filledQty=0)
+    records = []
+    for number, record in enumerate(records_of(stores_of(core))):
+        records.append(record)
+        order(core, 1, filledQty=number + 1)
+    new = IngestCore()
+    restore(stores_of(new), decode(records), is_drained=False)
+    events = received(live(new, "orders", last_event_id=parse_event_id(first)))
+    replayed_to = max((data.get("filledQty", 0) for _, data in events), default=0)
+
+    assert events[-1][1]["orders"][0]["filledQty"] >= replayed_to
+
+
+def test_after_a_crash_no_id_is_given_out_again_though_the_clock_stepped_back() -> None:
+    """Those of the time up to the next save are reserved."""
+    core = IngestCore()
+    saved = list(records_of(stores_of(core), 30_000))
+    core.pass_time(20)
+    order(core, 1)
+    lost_id = core.hub.ids.last
+    new = IngestCore(wall_ms=core.clock.wall_ms() - 3_600_000)
+    restore(stores_of(new), decode(saved), is_drained=False)
+    order(new, 2)
+
+    assert new.hub.ids.last > lost_id
+    assert ["connected", "restarted", "o-2", "order:update"] == replayed(
+        new, format_event_id(lost_id)
+    )
+
+
+def test_the_longest_idle_user_is_still_the_first_to_go() -> None:
+    """In the order in which they were left, not in which they came."""
+    core = IngestCore()
+    for number in (1, 2, 3):
+        order(core, 1, f"user-{number}")
+        core.pass_time(1)
+    order(core, 2, "user-1")
+    small = restarted(core, {"buffer.max_users": 2})
+
+    assert small.hub.users.get("user-2") is None
+    assert small.hub.users.get("user-1") is not None

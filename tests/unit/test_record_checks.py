@@ -26,7 +26,7 @@ from sseserver.saved import (
 )
 
 LAST_ID = 10
-CLOSING = Closing(pack_id(LAST_ID), pack_id(1))
+CLOSING = Closing(pack_id(LAST_ID), pack_id(1), pack_id(LAST_ID))
 EVENT = SavedEvent(pack_id(2), "order:update", b'{"a":1}', "orders", None)
 BUFFER = SavedBuffer(
     "user-1", 0.0, True, [EVENT], {"orders": pack_id(1)}, [(pack_id(1), pack_id(2))], [pack_id(3)]
@@ -124,9 +124,10 @@ def test_what_would_do_harm_later_is_refused(records: Sequence[Record]) -> None:
 @pytest.mark.parametrize(
     "closing",
     [
-        Closing(b"\xff" * 16, pack_id(0)),
-        Closing(b"\0" * 17, pack_id(0)),
-        Closing(pack_id(1), pack_id(2)),
+        Closing(b"\xff" * 16, pack_id(0), pack_id(1)),
+        Closing(b"\0" * 17, pack_id(0), pack_id(1)),
+        Closing(pack_id(1), pack_id(2), pack_id(2)),
+        Closing(pack_id(2), pack_id(1), pack_id(1)),
     ],
 )
 def test_the_last_id_is_one_to_go_on_from(closing: Closing) -> None:

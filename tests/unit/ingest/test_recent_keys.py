@@ -59,7 +59,7 @@ def test_past_the_limit_the_oldest_goes() -> None:
     for number in range(3):
         keys.remember(KEY._replace(key=str(number)), Publication(number, DIGEST, 0.0))
 
-    assert ["1", "2"] == [saved.key for saved in keys.saved(0.0)]
+    assert ["1", "2"] == [saved.key for saved in keys.saved(0.0, 2)]
     assert (1, 0) == (keys.take_evictions(), keys.take_evictions())
 
 

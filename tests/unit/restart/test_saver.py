@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from sseserver.checkpoint import Stores
-from sseserver.config import StateConfig
 from sseserver.errors import StartError, StateFileError
 from sseserver.restart import saver
 from sseserver.restart.state_file import read
@@ -27,24 +26,11 @@ def drained(path: Path) -> bool:
     return saved.is_drained
 
 
-def is_anything_in(folder: Path) -> bool:
-    """Return whether a folder holds anything."""
-    return any(folder.iterdir())
-
-
-async def test_without_a_path_nothing_happens(tmp_path: Path) -> None:
-    """State is in memory only."""
-    async with saver.saving(StateConfig(), stores_of(IngestCore())):
-        pass
-
-    assert not is_anything_in(tmp_path)
-
-
 async def test_it_saves_now_and_then_and_at_the_end(tmp_path: Path) -> None:
     """Only the last save says that nothing is missing."""
     path = tmp_path / "state"
     core = IngestCore()
-    async with saver.saving(StateConfig(path=str(path), save_seconds=0.05), stores_of(core)):
+    async with saver.saving(path, 0.05, stores_of(core)):
         async with asyncio.timeout(10):
             while not path.exists():
                 await asyncio.sleep(0)
@@ -60,19 +46,18 @@ async def test_it_saves_now_and_then_and_at_the_end(tmp_path: Path) -> None:
 async def test_a_file_is_incomplete_from_the_begin_on(tmp_path: Path) -> None:
     """Before anything else happens."""
     path = tmp_path / "state"
-    state = StateConfig(path=str(path))
-    async with saver.saving(state, stores_of(IngestCore())):
+    async with saver.saving(path, 3600, stores_of(IngestCore())):
         pass
     before = drained(path)
-    async with saver.saving(state, stores_of(IngestCore())):
+    async with saver.saving(path, 3600, stores_of(IngestCore())):
         assert (True, False) == (before, drained(path))
 
 
 async def test_where_nothing_can_be_written_nothing_begins(tmp_path: Path) -> None:
     """With one line for the operator."""
-    state = StateConfig(path=str(tmp_path / "missing" / "state"))
+    path = tmp_path / "missing" / "state"
     with pytest.raises(StartError, match="cannot write"):
-        async with saver.saving(state, stores_of(IngestCore())):
+        async with saver.saving(path, 3600, stores_of(IngestCore())):
             pass
 
 

@@ -11,7 +11,13 @@ import zstandard
 
 from sseserver.errors import StartError, StateFileError
 from sseserver.restart import state_file
-from sseserver.restart.state_file import StateFileWriter, mark_running, read, set_aside
+from sseserver.restart.state_file import (
+    StateFileWriter,
+    locked,
+    mark_running,
+    read,
+    set_aside,
+)
 
 RECORDS = [b"first", b"", b"x" * 3_000_000, b"last"]
 HEAD_BYTES = 17
@@ -205,3 +211,18 @@ def test_what_cannot_be_set_aside_ends_the_start(path: Path) -> None:
     path.with_name("state.damaged").mkdir()
     with pytest.raises(StartError, match="cannot set"):
         set_aside(path)
+
+
+def test_two_servers_never_use_one_file(path: Path) -> None:
+    """The second is told in one line; when the first has gone, the file is free."""
+    with locked(path), pytest.raises(StartError, match="another server uses it"), locked(path):
+        pass
+    with locked(path):
+        pass
+
+
+def test_what_is_no_regular_file_ends_the_start(path: Path) -> None:
+    """A pipe would be read for ever."""
+    os.mkfifo(path)
+    with pytest.raises(StartError, match="no regular file"):
+        read(path)
