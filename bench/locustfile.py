@@ -220,7 +220,6 @@ class StreamUser(User):
                 number = int(found[-1][1])
                 missing = 0 if last_number is None else number - last_number - len(found)
                 if missing:
-                    error = RuntimeError("events are missing")
                     error = RuntimeError(f"{missing} events are missing")
                     _report(self.environment, "delivery", 0, error)
                 last_number = number

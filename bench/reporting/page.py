@@ -52,6 +52,18 @@ _FORMATS: Final = {
 """By the end of a field's name, its unit and how its value is written."""
 
 
+CONDITIONS: Final = (
+    "What the figures are of: where every price is to be delivered, "
+    "`batching.threshold_per_second` is raised; at its default the server conflates above 1000 "
+    "prices a second, as it is made to. Where it conflates, latency is that of what is sent: the "
+    "newest of each symbol. The C loop leaves the load client no time, so it may do more. Express "
+    "compresses with gzip, beside both codings. In a storm the peers send neither replay nor "
+    "snapshot. Memory is what is resident of the process, without the kernel's buffers; for "
+    "private gzip streams `compression.max_contexts` allows one each, or none. What others on the "
+    "machine took of the server's core stands beside each figure in the report."
+)
+"""What a reader would otherwise take for granted."""
+
 _WIDTH: Final = 120
 _LOAD_LIMIT: Final = 0.95
 
@@ -69,8 +81,10 @@ def speed(results: Results) -> str:
     introduction = (
         f"Measured {_dates(results)} on {_machines(results)}: the server has one core, the load "
         "client the other. `sseserver` does all that it always does: it validates, redacts, "
-        "numbers, keeps for replay and counts each event. `make bench` measures anew, in about "
-        f"{_minutes(results)} minutes; [the report](bench/report/README.md) has every figure."
+        "numbers and counts each event, keeps private ones for replay and the last of each price. "
+        f"`make bench` measures anew, in about {_minutes(results)} minutes (it needs a C compiler, "
+        "and for the peers nginx with nchan and Node.js); "
+        "[the report](bench/report/README.md) has every figure."
     )
     explanation = (
         "Deliveries: as many as are possible with every event delivered, 99 of 100 within 100 ms "
@@ -87,6 +101,8 @@ def speed(results: Results) -> str:
         "![Deliveries a second of each server](bench/report/deliveries.png)",
         "",
         *_table(["what is asked", "measured (asked)", ""], _summaries(results)),
+        "",
+        _paragraph(CONDITIONS),
     ]
     return "\n".join(lines)
 
@@ -141,9 +157,11 @@ def _introduction(results: Results) -> Iterator[str]:
     yield ""
     yield _paragraph(
         "Written by `make bench` from [results.json](results.json). Each server runs on one core, "
-        "the load client, which is written in C, on another. `python -m bench.NAME` measures one "
-        "alone."
+        "the load client, which is written in C, on another. "
+        "`.venv/bin/python -m bench.report --scenario NAME` measures one alone, and writes it here."
     )
+    yield ""
+    yield _paragraph(CONDITIONS)
     yield ""
     yield f"- machine: {_machines(results)}"
     yield f"- measured: {_dates(results)}, in {_minutes(results)} minutes"
@@ -265,9 +283,15 @@ def _fixed(one: FixedLoad) -> list[str]:
 def _summaries(results: Results) -> Iterator[list[str]]:
     for target, checks in judged(results).items():
         figures = "; ".join(
-            f"{check.claim}: {check.figure} ({check.target})" for check in checks if check.figure
+            f"{check.claim}: {check.figure} ({_asked(check)})" for check in checks if check.figure
         )
         yield [TITLES[target], figures, overall(checks)]
+
+
+def _asked(check: Check) -> str:
+    """Return the target, and where it is missed what the peers do."""
+    is_missed = check.verdict is Verdict.MISSED and check.beside
+    return f"{check.target}; {check.beside}" if is_missed else check.target
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:

@@ -110,7 +110,8 @@ def test_the_readme_can_always_be_written(found: Results) -> None:
     """Each target has its line, measured or not."""
     text = page.speed(found)
 
-    assert 10 == len(lines_after(text, "| what is asked | measured (asked) | |", 99)) - 1
+    rows = lines_after(text, "| what is asked | measured (asked) | |", 99)
+    assert 10 == sum(row.startswith("| ") for row in rows)
 
 
 def test_memory_of_our_connections() -> None:
