@@ -1,7 +1,9 @@
 """The paths of the HTTP side against the real process: what each answers, and with what."""
 
+import asyncio
 import json
 import re
+import time
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -70,8 +72,18 @@ async def test_all_streams_open_with_a_session(tmp_path: Path) -> None:
 
 
 async def test_without_a_session_the_answer_is_always_the_same(tmp_path: Path) -> None:
-    """401 with one constant body: no cookie, a wrong one, and on any strategy's path."""
+    """401 with one constant body: no cookie, a wrong one, and on any strategy's path.
+
+    And for a session that was revoked, and for one at the moment of its expiry.
+    """
+    test = "POST /api/stream/test\nCookie: session="
     async with await daemon.start(tmp_path) as server, server.feed() as feed:
+        await feed.session("revoked", "user-1")
+        await feed.do("session.delete", sessionId="revoked")
+        await feed.session("brief", "user-1", expiresAt=time.time() + 0.5)
+        before = await ask(server.port, f"{test}brief")
+        while (expired := await ask(server.port, f"{test}brief")).status == before.status:
+            await asyncio.sleep(0)
         await feed.do("strategy.put", strategyId="str-1", userId="user-1")
         private = [path for path in STREAMS if "prices" not in path and "trading" not in path]
         answers = [
@@ -80,8 +92,11 @@ async def test_without_a_session_the_answer_is_always_the_same(tmp_path: Path) -
             for fields in ("", "\nCookie: session=none")
         ]
         answers.append(await ask(server.port, "POST /api/stream/test"))
+        answers.append(await ask(server.port, f"{test}revoked"))
+        answers.append(expired)
 
-    assert [401] * 13 == [answer.status for answer in answers]
+    assert 403 == before.status
+    assert [401] * 15 == [answer.status for answer in answers]
     assert {json.dumps(UNAUTHORIZED, separators=(",", ":")).encode()} == {
         answer.body for answer in answers
     }

@@ -147,6 +147,7 @@ ENDLESS = {
     request_bytes(f"{POST}\nContent-Length: 65537"): 413,
     CHUNKED + b"10001\r\n": 413,
     CHUNKED + b"1;" + b"a" * 40_000: 413,
+    CHUNKED + (b"1;" + b"a" * 1000 + b"\r\nx\r\n") * 20: 413,
     CHUNKED + b"0\r\n" + b"A: b\r\n" * 10_000: 413,
 }
 

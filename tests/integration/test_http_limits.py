@@ -201,6 +201,22 @@ async def test_scarce_descriptors_leave_room_to_answer(tmp_path: Path) -> None:
     assert (503, 200, True) == (hard.status, health.status, pong["ok"])
 
 
+async def test_a_flood_of_feeds_leaves_descriptors_to_clients(tmp_path: Path) -> None:
+    """Past their places feeds are told so and closed; the first are served, and who asks."""
+    async with (
+        await daemon.start(tmp_path, descriptors=120) as server,
+        AsyncExitStack() as stack,
+    ):
+        feeds = [await stack.enter_async_context(server.feed()) for _ in range(150)]
+        health = await ask(server.port, "GET /healthz")
+        stream = await attempt(server, PRICES)
+        pong = await feeds[0].do("ping")
+        told = await feeds[-1].answer()
+
+    assert (200, 200, True) == (health.status, stream, pong["ok"])
+    assert (False, "unavailable") == (told["ok"], told["error"]["code"])
+
+
 async def test_the_tab_that_was_closed_stays_away(tmp_path: Path) -> None:
     """204 to the returning tab while its user is at the limit, to nobody else; then it opens."""
     settings = {"limits.connections_per_user": 2}

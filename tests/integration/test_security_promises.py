@@ -134,6 +134,9 @@ async def test_no_secret_reaches_a_client(tmp_path: Path) -> None:
                 for event_type in SAMPLES:
                     message = message_of(event_type, "user-1", **laden(SECRET))
                     await feed.do("publish", **message)
+                for event_type in ("ai:decision", "strategy:update"):  # known, and any JSON
+                    message = message_of(event_type, "user-1", details=laden(SECRET))
+                    await feed.do("publish", **message)
                 for op, field, item in (
                     ("orders", "orders", order),
                     ("positions", "positions", position),
@@ -186,7 +189,7 @@ async def test_logs_mask_addresses_and_numbers_and_hold_no_session(tmp_path: Pat
             await feed.session(session, user)
             await feed.ask({"op": "session.put", "sessionId": f"{session}\n", "userId": user})
             async with (
-                server.stream("/api/stream/alerts", session=session) as first,
+                server.stream("/api/stream/alerts", session=session, last_event_id=SECRET) as first,
                 server.stream("/api/stream/alerts", session=session) as second,
             ):
                 await first.until("connection:limit")
@@ -204,6 +207,7 @@ async def test_logs_mask_addresses_and_numbers_and_hold_no_session(tmp_path: Pat
 
     events = {line["event"] for line in server.log}
     assert {"client_connected", "connection_limit", "alert_delivered", "request"} <= events
+    assert "malformed_last_event_id" in events
     assert SECRET not in log
     assert [SECRET.encode() in page[2] for page in pages] == [False, False]
     assert ("jane.doe" in log, "example.com" in log, "555" in log) == (False, False, False)
@@ -286,19 +290,52 @@ async def test_nothing_of_a_feed_ends_a_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["userId", "orderId", "symbol", "correlationId"])
 async def test_names_hold_no_control_characters(tmp_path: Path, name: str) -> None:
-    """What becomes part of an ID, a log line or a header is refused at the door."""
-    message = message_of("order:update", "user-1")
-    part = message["data"] if name in {"orderId", "symbol"} else message
-    part[name] = EVIL
+    """What becomes part of an ID, a log line or a header is refused at the door.
+
+    In a line of known fields only and in one with others, which are read in two ways.
+    """
+    messages = [message_of("order:update", "user-1", **extra) for extra in ({}, {"note": "n"})]
+    for message in messages:
+        part = message["data"] if name in {"orderId", "symbol"} else message
+        part[name] = EVIL
     async with await daemon.start(tmp_path) as server, server.feed() as feed:
-        answer = await feed.ask(message)
+        answers = await feed.publish_many(messages)
 
     path = f"$.data.{name}" if name in {"orderId", "symbol"} else f"$.{name}"
-    assert (answer["ok"], answer["error"]["code"], answer["error"]["path"]) == (
-        False,
-        "invalid_message",
-        path,
-    )
+    assert [False, False] == [answer["ok"] for answer in answers]
+    assert [("invalid_message", path)] * 2 == [
+        (answer["error"]["code"], answer["error"]["path"]) for answer in answers
+    ]
+
+
+async def test_names_in_operations_hold_no_control_characters(tmp_path: Path) -> None:
+    """Nor do those of sessions, of strategies and in state that a feed puts."""
+    order, position = SAMPLES["order:update"], {"symbol": "A", "quantity": 1, "entryPrice": 1}
+    fields = {"sessionId": "s", "strategyId": "s", "userId": "u", "orders": [], "positions": []}
+    bad: dict[tuple[str, str], dict[str, Any]] = {
+        ("session.put", "$.sessionId"): {"sessionId": EVIL},
+        ("session.put", "$.userId"): {"userId": EVIL},
+        ("session.delete", "$.sessionId"): {"sessionId": EVIL},
+        ("strategy.put", "$.strategyId"): {"strategyId": EVIL},
+        ("strategy.put", "$.userId"): {"userId": EVIL},
+        ("strategy.delete", "$.strategyId"): {"strategyId": EVIL},
+        ("strategy.delete", "$.userId"): {"userId": EVIL},
+        ("orders.put", "$.userId"): {"userId": EVIL},
+        ("orders.put", "$.orders[0].orderId"): {"orders": [{**order, "orderId": EVIL}]},
+        ("orders.put", "$.orders[1].symbol"): {"orders": [order, {**order, "symbol": EVIL}]},
+        ("positions.put", "$.userId"): {"userId": EVIL},
+        ("positions.put", "$.positions[0].symbol"): {"positions": [{**position, "symbol": EVIL}]},
+    }
+    async with await daemon.start(tmp_path) as server, server.feed() as feed:
+        answers = {
+            (op, path): await feed.ask({"op": op, **fields, **changed})
+            for (op, path), changed in bad.items()
+        }
+
+    assert {(op, path): ("invalid_message", path) for op, path in bad} == {
+        case: ("ok", "") if answer["ok"] else (answer["error"]["code"], answer["error"]["path"])
+        for case, answer in answers.items()
+    }
 
 
 # ---- what must end at once --------------------------------------------------------------
