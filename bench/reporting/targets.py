@@ -53,11 +53,11 @@ WHY_MISSED: Final[dict[str, str]] = {
         "as prices are, a connection stays far below."
     ),
     "T8": (
-        "An opening takes some 310 to 350 µs of the core, and 6,000 a second leave 167. On a "
+        "An opening takes some 310 to 360 µs of the core, and 6,000 a second leave 167. On a "
         "transport that does nothing, head to snapshot takes 185 µs of Python, of which 45 are "
         "h11's, 25 routing's and its checks', 12 the log line's and the rest the opening's in "
-        "small steps; accepting, the event loop and the kernel take the others. Without any log "
-        "some 10% more are opened. Peers send neither replay nor snapshot."
+        "small steps; accepting, the event loop and the kernel take the others. Peers send "
+        "neither replay nor snapshot."
     ),
 }
 """By target, what keeps it from being met; shown while it is missed."""
