@@ -1,258 +1,220 @@
-"""The specification's performance test in locust's own tables: 1000 connections, 100 events/s each.
+"""The specification's performance test in locust's tables: 1000 connections, 100 events/s each.
 
-Each locust user opens one stream and stays on it; a feed publishes through the ingest socket,
-for all of them prices or, with `--private`, to each orders of its own. Every event carries a
-number and the moment it was due. What arrives is reported as requests, in milliseconds: `first
-event` of a stream, and `delivery` of each event from when it was due. An event that is missing,
-a line that is refused and a stream that ends are failures.
+Each locust user is a browser tab with one stream, and ten tabs belong to one trader, for whom a
+feed publishes orders through the ingest socket; with `--stream prices`, all tabs get the same
+prices instead. Every event carries its number and the moment it was due. Locust shows, in
+milliseconds:
 
-Start a server that exempts loopback from the attempt limit, then load it, headless or on
-locust's own page. Where there are two cores, give each of them one:
+    SSE   first event  from connecting until `connected` has arrived
+    SSE   delivery     from when an event was due until a tab has read it
+    FEED  publish      from when an event was due until it was written to the ingest socket
 
-    SSESERVER__LIMITS__EXEMPT_NETWORKS=127.0.0.0/8 sseserver serve
-    locust -f bench/locustfile.py --headless -u 1000 -r 100 -t 40s --host http://127.0.0.1:8080
+What is refused, an event that is missing or comes twice, and a stream that ends are failures.
 
-One process of locust reads some 100,000 events a second; when it has no time left, it says so
-itself, and its latencies are its own.
+Start a server that exempts loopback from the attempt limit, then load it, headless or (without
+`--headless`) on locust's own page; where there are two cores, one for each:
+
+    SSESERVER__LIMITS__EXEMPT_NETWORKS=127.0.0.0/8 taskset -c 0 sseserver serve
+    taskset -c 1 locust -f bench/locustfile.py --headless -u 1000 -r 100 -t 40s \
+        --host http://127.0.0.1:8080
+
+`--tabs 1` gives every connection orders of its own, of which a server on one core carries fewer:
+add `--events-per-second 40`. `--processes` divides the traders among processes of locust.
 
 Source: specification, "Performance Tests".
 """
 
 import itertools
-import json
-import re
-import time
+import logging
+import os
 from argparse import ArgumentParser
-from collections import Counter
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 
 import gevent
 from gevent import socket
 from locust import User, events, task
 from locust.env import Environment
-from locust.stats import StatsEntry, bucket_response_time
+from locust.runners import MasterRunner
 
-READ_BYTES: Final = 262_144
-READ_SECONDS: Final = 60.0
+from bench.locust_table import Row
+from bench.numbered_streams import (
+    NS_PER_MS,
+    NS_PER_SECOND,
+    Audience,
+    Feed,
+    Reader,
+    Stream,
+    clock,
+    milliseconds,
+)
+
+RECEIVE_BYTES: Final = 65_536
+OPENING_SECONDS: Final = 60.0
 REPORT_SECONDS: Final = 0.25
-SLICE_SECONDS: Final = 0.002
-"""How long the feed gathers events that are due before it sends them."""
+DRAIN_SECONDS: Final = 10.0
+RETRY_SECONDS: Final = 1.0
+LATE_SHARE: Final = 0.01
 
-SYMBOLS: Final = 20
+SNAPSHOTS: Final = {"orders": b'"snapshot":true', "prices": b'"initializing":true'}
+"""What the last event of an opening has in it."""
 
-_EVENT: Final = re.compile(rb'"dueAt":([0-9]+),"number":([0-9]+)')
-_numbers = itertools.count(1)
-_open_users: set[str] = set()
-_deliveries: Counter[int] = Counter()
-"""By milliseconds; reported together, for locust takes longer for one than reading it does."""
+logger = logging.getLogger(__name__)
 
 
 @events.init_command_line_parser.add_listener
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the options of this load to locust's."""
     parser.add_argument("--ingest", default="sseserver.sock", help="ingest socket of the server")
+    parser.add_argument("--stream", choices=tuple(SNAPSHOTS), default="orders")
+    parser.add_argument("--tabs", type=int, default=10, help="streams of one trader (orders)")
     parser.add_argument(
-        "--events-per-second", type=float, default=100.0, help="events a second to each user"
+        "--events-per-second",
+        type=float,
+        default=100.0,
+        help="to each stream; prices above batching.threshold_per_second are conflated, and so "
+        "missing",
     )
-    parser.add_argument(
-        "--private", action="store_true", help="orders to each user, instead of prices for all"
-    )
 
 
-class Feed:
-    """One connection to the ingest port."""
+class Load:
+    """One test: what is published, what arrives, and the rows that tell of it."""
 
-    def __init__(self, path: str) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.connect(path)
-        self.answers = self._socket.makefile("rb")
+    def __init__(self, environment: Environment) -> None:
+        assert environment.parsed_options is not None
+        self.options = environment.parsed_options
+        self.first_events, self.deliveries, self.streams = rows = [
+            Row(environment.stats, "SSE", name) for name in ("first event", "delivery", "stream")
+        ]
+        published = Row(environment.stats, "FEED", "publish")
+        self._rows = (*rows, published)
+        self._audiences: dict[str, Audience] = {}
+        self._tabs = itertools.count()
+        self.reader = Reader(self.deliveries)
+        self.feed = Feed(
+            self.options.ingest, self._audiences, self.options.events_per_second, published
+        )
+        self._started = clock()
+        work = (self.reader.run, self.feed.run, self.feed.read_answers, self._report_for_ever)
+        self._greenlets = [gevent.spawn(part) for part in work]
 
-    def send(self, lines: str) -> None:
-        """Send lines; only those with a `ref`, or refused, are answered."""
-        self._socket.sendall(lines.encode("utf-8"))
+    def next_audience(self) -> Audience:
+        """Return to whom the next tab belongs."""
+        user_id = ""
+        if self.options.stream == "orders":  # each process of locust has traders of its own
+            user_id = f"locust-{os.getpid()}-{next(self._tabs) // self.options.tabs}"
+        return self._audiences.setdefault(user_id, Audience(user_id))
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._socket.shutdown(socket.SHUT_RDWR)  # who waits for answers goes on
-        self._socket.close()
+    def _report_for_ever(self) -> None:
+        while True:
+            gevent.sleep(REPORT_SECONDS)
+            self._report()
+
+    def _report(self) -> None:
+        for row in self._rows:
+            row.report()
+
+    def settle(self) -> None:
+        """Publish no more, wait for what is on its way, and count what is missing."""
+        self.feed.finish()
+        until = clock() + DRAIN_SECONDS * NS_PER_SECOND
+        while (missing := self._missing()) and clock() < until:
+            gevent.sleep(REPORT_SECONDS)
+        if missing:
+            self.deliveries.fail("missing", missing)
+        self._report()
+        self._tell_of_delays()
+        gevent.killall(self._greenlets)
+
+    def _missing(self) -> int:
+        return sum(stream.missing for stream in self.reader.streams.values())
+
+    def _tell_of_delays(self) -> None:
+        share = self.feed.late_ms * NS_PER_MS / (clock() - self._started)
+        logger.log(
+            logging.WARNING if share > LATE_SHARE else logging.INFO,
+            "locust itself was late %.1f%% of the time, by at most %d ms; the times include that",
+            share * 100,
+            self.feed.latest_ms,
+        )
 
 
 @events.test_start.add_listener
-def start_feeding(environment: Environment, **_: Any) -> None:
-    """Publish to the open users, and report what they received, until the test stops."""
-    if environment.runner is not None and environment.parsed_options is not None:
-        feed = Feed(environment.parsed_options.ingest)
-        gevent.spawn(_publish, environment, feed)
-        gevent.spawn(_report_refusals, environment, feed)
-        gevent.spawn(_report_deliveries, environment)
-
-
-@events.quitting.add_listener
-def report_the_rest(environment: Environment, **_: Any) -> None:
-    """Report what was received since the last report."""
-    _take_deliveries(environment)
-
-
-def _publish(environment: Environment, feed: Feed) -> None:
-    options = environment.parsed_options
-    assert options is not None
-    interval = 1 / options.events_per_second
-    due_at = time.monotonic()
-    number = 0
-    while _is_running(environment):
-        lines = []
-        while due_at <= time.monotonic():
-            number += 1
-            mark = f'"dueAt":{int(due_at * 1e9)},"number":{number}'
-            if options.private:
-                lines += [_order(user_id, mark) for user_id in _open_users]
-            else:
-                lines.append(_price(number, mark))
-            due_at += interval
-        feed.send("".join(lines))
-        gevent.sleep(SLICE_SECONDS)
-    feed.close()
-
-
-def _price(number: int, mark: str) -> str:
-    return (
-        f'{{"type":"price:update","data":{{"symbol":"S{number % SYMBOLS}",'
-        f'"price":{100 + number % 97}.25,"volume":{number},{mark}}}}}\n'
-    )
-
-
-def _order(user_id: str, mark: str) -> str:
-    return (
-        f'{{"type":"order:update","userId":"{user_id}","data":{{"orderId":"{user_id}-1",'
-        f'"symbol":"AAPL","side":"buy","qty":10,"status":"accepted",{mark}}}}}\n'
-    )
-
-
-def _report_refusals(environment: Environment, feed: Feed) -> None:
-    for answer in feed.answers:
-        refusal = RuntimeError(f"the server refused a line: {answer.decode().strip()}")
-        _report(environment, "publish", 0, refusal)
-
-
-def _report_deliveries(environment: Environment) -> None:
-    while _is_running(environment):
-        gevent.sleep(REPORT_SECONDS)
-        _take_deliveries(environment)
-
-
-def _take_deliveries(environment: Environment) -> None:
-    if not _deliveries:
+def begin(environment: Environment, **_: Any) -> None:
+    """Connect the feed; a master has no users to feed."""
+    if isinstance(environment.runner, MasterRunner):
         return
-    stats, now = environment.stats, time.time()
-    received = StatsEntry(stats, "delivery", "SSE")
-    received.num_requests = _deliveries.total()
-    received.num_reqs_per_sec = {int(now): received.num_requests}
-    received.total_response_time = sum(ms * count for ms, count in _deliveries.items())
-    received.min_response_time = min(_deliveries)
-    received.max_response_time = max(_deliveries)
-    received.last_request_timestamp = now
-    for ms, count in _deliveries.items():
-        received.response_times[bucket_response_time(ms)] += count
-    _deliveries.clear()
-    stats.get(received.name, received.method).extend(received)
-    stats.total.extend(received)
+    try:
+        Tab.load = Load(environment)
+    except OSError as error:
+        raise SystemExit(f"no server reads the ingest socket, see --ingest: {error}") from error
 
 
-class StreamUser(User):
+@events.test_stopping.add_listener
+@events.quitting.add_listener
+def end(**_: Any) -> None:
+    """Settle the account, before the users go and the exit code is chosen."""
+    if Tab.load is not None:
+        load, Tab.load = Tab.load, None
+        load.settle()
+
+
+class Tab(User):
     """A browser tab with one stream."""
 
-    def on_start(self) -> None:
-        """Get a session, which the orders of a user need."""
-        self.user_id = f"locust-{next(_numbers)}"
-        options = self.environment.parsed_options
-        self._path = "/api/stream/orders" if options.private else "/api/stream/prices"
-        if options.private:
-            feed = Feed(options.ingest)
-            session = {"op": "session.put", "sessionId": self.user_id, "userId": self.user_id}
-            feed.send(json.dumps({"ref": 1, **session}) + "\n")
-            answer = json.loads(feed.answers.readline())
-            assert answer["ok"], f"the server refused a session: {answer}"
-            feed.close()
+    load: ClassVar[Load | None] = None
 
-    def on_stop(self) -> None:
-        """Take no more events."""
-        _open_users.discard(self.user_id)
+    def on_start(self) -> None:
+        """Become a tab of a trader, who has a session."""
+        assert self.load is not None
+        self._load = self.load
+        self._audience = self._load.next_audience()
+        user_id = self._audience.user_id
+        if user_id:
+            self._load.feed.ask(op="session.put", sessionId=user_id, userId=user_id)
 
     @task
     def follow(self) -> None:
-        """Stay on the stream, and report what arrives."""
-        try:
-            self._read_stream()
-        except OSError as error:
-            _report(self.environment, "stream", 0, error)
-            gevent.sleep(1)
-        finally:
-            _open_users.discard(self.user_id)
-
-    def _read_stream(self) -> None:
-        started = time.monotonic()
+        """Open the stream and stay on it."""
         address = urlsplit(str(self.host))
-        with socket.create_connection((address.hostname, address.port or 80)) as connection:
-            connection.settimeout(READ_SECONDS)
-            connection.sendall(
-                f"GET {self._path} HTTP/1.1\r\nHost: {address.netloc}\r\n"
-                f"Accept: text/event-stream\r\nCookie: session={self.user_id}\r\n\r\n".encode()
-            )
-            head, _, body = _read_until(connection.recv, b"\n\n").partition(b"\r\n\r\n")
-            if b" 200 " not in head.partition(b"\r\n")[0]:
-                raise OSError(f"the stream was refused: {head.decode('latin-1')}")
-            _report(self.environment, "first event", (time.monotonic() - started) * 1000)
-            _open_users.add(self.user_id)
-            self._read_events(connection.recv, body)
+        started = clock()
+        try:
+            with socket.create_connection((address.hostname, address.port or 80)) as connection:
+                stream = self._open(connection, address.netloc, started)
+                self._load.reader.follow(stream)
+        except OSError as error:
+            self._load.first_events.fail(str(error))
+        else:
+            self._load.streams.fail("the server ended the stream")
+            self._load.deliveries.fail("missing", stream.missing)
+        gevent.sleep(RETRY_SECONDS)
 
-    def _read_events(self, receive: Callable[[int], bytes], data: bytes) -> None:
-        """Count events, and check that none is missing, until the server ends the stream."""
-        last_number = None
-        while True:
-            complete, _, data = data.rpartition(b"\n\n")
-            found = _EVENT.findall(complete)
-            if found:
-                now = time.monotonic_ns()
-                for due_at, _ in found:
-                    _deliveries[(now - int(due_at)) // 1_000_000] += 1
-                number = int(found[-1][1])
-                missing = 0 if last_number is None else number - last_number - len(found)
-                if missing:
-                    error = RuntimeError(f"{missing} events are missing")
-                    _report(self.environment, "delivery", 0, error)
-                last_number = number
-            received = receive(READ_BYTES)
-            if not received:
-                raise OSError("the server ended the stream")
-            data += received
+    def _open(self, connection: Any, host: str, started: int) -> Stream:
+        """Read a stream up to its live events."""
+        name = self._load.options.stream
+        connection.settimeout(OPENING_SECONDS)
+        connection.sendall(
+            f"GET /api/stream/{name}?replay=0 HTTP/1.1\r\nHost: {host}\r\n"
+            "Accept: text/event-stream\r\n"
+            f"Cookie: session={self._audience.user_id}\r\n\r\n".encode()
+        )
+        received, end = read_past(connection, b"\r\n", b"")
+        if b" 200 " not in received[:end]:
+            raise OSError(f"refused: {received[:end].decode().strip()}")
+        received, end = read_past(connection, b"\n\n", received)
+        if b"event: connected\n" not in received[:end]:
+            raise OSError("refused by an event")
+        self._load.first_events.times[milliseconds(clock() - started)] += 1
+        received, end = read_past(connection, SNAPSHOTS[name], received)
+        received, end = read_past(connection, b"\n\n", received, end)
+        return Stream(connection, self._audience, received[end:])
 
 
-def _read_until(receive: Callable[[int], bytes], end: bytes) -> bytes:
-    data = b""
-    while end not in data:
-        received = receive(READ_BYTES)
-        if not received:
-            raise OSError("the server ended the stream")
-        data += received
-    return data
-
-
-def _is_running(environment: Environment) -> bool:
-    runner = environment.runner
-    return runner is not None and runner.state not in {"stopping", "stopped", "cleanup"}
-
-
-def _report(
-    environment: Environment, name: str, milliseconds: float, error: Exception | None = None
-) -> None:
-    fire: Any = environment.events.request.fire  # which has no types
-    fire(
-        request_type="SSE",
-        name=name,
-        response_time=milliseconds,
-        response_length=0,
-        exception=error,
-        context={},
-    )
+def read_past(connection: Any, text: bytes, received: bytes, start: int = 0) -> tuple[bytes, int]:
+    """Read until a text has come; return all that was read, and where the text ends."""
+    while (found := received.find(text, start)) < 0:
+        data = connection.recv(RECEIVE_BYTES)
+        if not data:
+            raise OSError("the server ended the stream in its opening")
+        received += data
+    return received, found + len(text)
