@@ -116,7 +116,7 @@ class Pipeline:
             error.ref = ref if error.ref is None else error.ref
             answer(encode_error(error))
             return
-        except Exception:  # noqa: BLE001 - one of the two places: a bug costs one line
+        except Exception:  # noqa: BLE001 - one of the three places: a bug costs one line
             _log.exception("ingest_line_failed")
             counters.refused_lines += 1
             failure = FeedError(FeedErrorCode.UNAVAILABLE, "The line could not be applied", ref=ref)
@@ -135,6 +135,8 @@ class Pipeline:
         answer(encode_error(error))
 
     def _apply(self, message: Message, received: float) -> int | None:
+        if isinstance(message, PublishPriceUpdate) and message.key is None:
+            return self._publish_price(message, received)  # nearly all are, so they are first
         if not isinstance(message, Publish):
             self._effects.apply(message, self.redactor.redact)
             return None

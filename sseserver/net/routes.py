@@ -90,7 +90,7 @@ class Routes:
             answer = error_response(
                 error.status, error.message, error.headers, closes=error.is_framing
             )
-        except Exception:  # noqa: BLE001 - one of the two places: a bug costs one answer
+        except Exception:  # noqa: BLE001 - one of the three places: a bug costs one answer
             _log.exception(
                 "request_failed",
                 path=request.target.path,

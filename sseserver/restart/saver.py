@@ -89,7 +89,8 @@ async def saving(path: Path, save_seconds: float, stores: Stores) -> AsyncIterat
     """Save every `save_seconds` inside the block, and everything after it.
 
     Before, it is said in the file that facts are acknowledged from now on that are not in it.
-    At the end nothing may be acknowledged any more.
+    At the end nothing may be acknowledged any more; where the block ends with an error, that is
+    not sure, and the file says so.
 
     Raises:
         StartError: Nothing can be written there.
@@ -102,24 +103,26 @@ async def saving(path: Path, save_seconds: float, stores: Stores) -> AsyncIterat
     ending = asyncio.Event()
     reserve_ms = round(save_seconds * 1000) + _RESERVE_MS
     running = asyncio.create_task(_save_until(ending, path, save_seconds, stores, reserve_ms))
+    is_drained = False
     try:
         yield
+        is_drained = True
     finally:
         ending.set()
         await running  # a save under way is not cut short
         # All at once: what expires meanwhile would be in none of the records.
-        await _save(path, iter(list(records_of(stores))), is_drained=True)
+        await _save(path, iter(list(records_of(stores, reserve_ms))), is_drained=is_drained)
 
 
 async def _save_until(
     ending: asyncio.Event, path: Path, save_seconds: float, stores: Stores, reserve_ms: int
 ) -> None:
     while not ending.is_set():
+        # First at once: what a former server reserved does not hold for this one.
+        await _save(path, records_of(stores, reserve_ms), is_drained=False)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(save_seconds):
                 await ending.wait()
-            return
-        await _save(path, records_of(stores, reserve_ms), is_drained=False)
 
 
 async def _save(path: Path, records: Iterator[bytes], *, is_drained: bool) -> None:
@@ -135,6 +138,9 @@ async def _save(path: Path, records: Iterator[bytes], *, is_drained: bool) -> No
             raise
     except OSError as error:
         _log.error("state_save_failed", path=str(path), error=error.strerror or str(error))
+        return
+    except Exception:  # noqa: BLE001 - one of the three places: a bug costs one save
+        _log.exception("state_save_failed", path=str(path))
         return
     _log.debug("state_saved", path=str(path), seconds=round(time.monotonic() - started, 3))
 

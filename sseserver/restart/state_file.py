@@ -70,11 +70,6 @@ class StateFileWriter:
         self._digest = hashlib.sha256()
         self._file.write(_MAGIC + _RUNNING)
 
-    @property
-    def descriptor(self) -> int:
-        """The descriptor of the file."""
-        return self._file.fileno()
-
     def write(self, records: list[bytes]) -> None:
         """Add records."""
         framed = (part for one in records for part in (len(one).to_bytes(_LENGTH_BYTES), one))

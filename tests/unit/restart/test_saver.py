@@ -9,6 +9,8 @@ from sseserver.checkpoint import Stores
 from sseserver.errors import StartError, StateFileError
 from sseserver.restart import saver
 from sseserver.restart.state_file import read
+from sseserver.state.sessions import Sessions
+from tests.support.captured_log import captured_log
 from tests.unit.ingest.ingest_core import IngestCore
 
 ALERT = {"alertId": "a-1", "level": "info", "message": "m"}
@@ -75,3 +77,28 @@ def test_a_file_that_cannot_be_used_is_set_aside(tmp_path: Path) -> None:
     saver.reject(path, error.value)
 
     assert b"damaged" == path.with_name("state.damaged").read_bytes()
+
+
+async def test_what_ends_with_an_error_is_not_complete(tmp_path: Path) -> None:
+    """It is saved all the same, but nobody knows what was acknowledged meanwhile."""
+    path = tmp_path / "state"
+    with pytest.raises(ZeroDivisionError):
+        async with saver.saving(path, 3600, stores_of(IngestCore())):
+            raise ZeroDivisionError
+
+    assert not drained(path)
+
+
+async def test_a_bug_costs_one_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told with its traceback, and the last save is made."""
+    path = tmp_path / "state"
+    core = IngestCore()
+    with captured_log() as log:
+        async with saver.saving(path, 0.05, stores_of(core)):
+            with monkeypatch.context() as patch:
+                patch.setattr(Sessions, "saved", lambda _: 1 / 0)
+                async with asyncio.timeout(10):
+                    while not log.of("state_save_failed"):
+                        await asyncio.sleep(0)
+
+    assert drained(path)

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import resource
 import stat
 from pathlib import Path
 
@@ -103,18 +104,20 @@ def test_nobody_is_led_elsewhere_by_a_link(path: Path, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_told_and_leaves_the_older_one(path: Path) -> None:
-    """With the error of the system; `/dev/full` is a disk without space."""
+    """With the error of the system; a limit of file sizes is a disk without space."""
     write(path, [b"older"])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     writer = StateFileWriter(path)
-    full = os.open("/dev/full", os.O_WRONLY)
-    os.dup2(full, writer.descriptor)
-    os.close(full)
-    with pytest.raises(OSError) as error:  # noqa: PT011 - its number is looked at
-        writer.write([os.urandom(1_000_000)])
-    writer.abandon()
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+        with pytest.raises(OSError) as error:  # noqa: PT011 - its number is looked at
+            writer.write([os.urandom(1_000_000)])
+        writer.abandon()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     older = read(path)
 
-    assert errno.ENOSPC == error.value.errno
+    assert errno.EFBIG == error.value.errno
     assert older is not None
     assert [b"older"] == older.records
     assert [path] == list(path.parent.iterdir())
