@@ -158,17 +158,17 @@ def of_specification_load(plan: Plan) -> Iterator[Step[SpecificationLoad]]:
 def of_private_facts(plan: Plan) -> Iterator[Step[PrivateFacts]]:
     """Measure at the rate of the claim, then at the highest."""
     at_claim = _call(private_facts.measure, runs=plan.runs)
-    yield Step("sseserver", "rate of the claim", plan.runs, 5 * plan.runs, at_claim)
+    yield Step("sseserver", "rate of the claim", plan.runs, 7 * plan.runs, at_claim)
     highest = _call(private_facts.measure_highest, runs=plan.few_runs)
-    yield Step("sseserver", "highest rate", plan.few_runs, 40 + 6 * plan.few_runs, highest)
+    yield Step("sseserver", "highest rate", plan.few_runs, 40 + 8 * plan.few_runs, highest)
 
 
 def of_ingest_rate(plan: Plan) -> Iterator[Step[IngestRate]]:
     """Measure at the rate of the claim, then at the highest."""
     at_claim = _call(ingest_rate.measure, runs=plan.runs)
-    yield Step("sseserver", "rate of the claim", plan.runs, 5 * plan.runs, at_claim)
+    yield Step("sseserver", "rate of the claim", plan.runs, 7 * plan.runs, at_claim)
     highest = _call(ingest_rate.measure_highest, runs=plan.few_runs)
-    yield Step("sseserver", "highest rate", plan.few_runs, 70 + 6 * plan.few_runs, highest)
+    yield Step("sseserver", "highest rate", plan.few_runs, 70 + 8 * plan.few_runs, highest)
 
 
 def of_last_values(_plan: Plan) -> Iterator[Step[LastValues]]:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import pytest
 
 from bench.neighbours import unspoilt
-from bench.search import highest_runs, runs_at
+from bench.search import RUN_SECONDS, highest_runs, runs_at
 
 
 class FakeRun(NamedTuple):
@@ -25,7 +25,7 @@ def test_the_runs_at_the_highest_rate(limit: float) -> None:
     assert found is not None
     rate, runs = found
     assert limit / 1.05 <= rate <= limit
-    assert [FakeRun(rate, 3.0, is_carried=True)] * 3 == runs
+    assert [FakeRun(rate, RUN_SECONDS, is_carried=True)] * 3 == runs
 
 
 def test_what_held_for_a_moment_only_is_not_the_highest_rate() -> None:
@@ -49,13 +49,13 @@ def test_a_run_that_nobody_spoilt_counts() -> None:
     """A run that is not carried is repeated only where others took the server's time."""
     runs = runs_at(1.0, lambda rate, seconds: FakeRun(rate, seconds, is_carried=False), 2)
 
-    assert [FakeRun(1.0, 3.0, is_carried=False)] * 2 == runs
+    assert [FakeRun(1.0, RUN_SECONDS, is_carried=False)] * 2 == runs
 
 
 def test_a_run_that_others_spoilt_is_repeated() -> None:
     """Of two runs, of which others spoilt the first, the second counts."""
-    spoilt = FakeRun(1.0, 3.0, is_carried=False, others_share=0.5)
-    good = FakeRun(1.0, 3.0, is_carried=True)
+    spoilt = FakeRun(1.0, RUN_SECONDS, is_carried=False, others_share=0.5)
+    good = FakeRun(1.0, RUN_SECONDS, is_carried=True)
     runs = iter([spoilt, good])
 
     assert good == unspoilt(lambda: next(runs), wait=lambda: None)
@@ -63,7 +63,7 @@ def test_a_run_that_others_spoilt_is_repeated() -> None:
 
 def test_runs_that_others_spoil_again_and_again() -> None:
     """The last run counts where others spoil each of them."""
-    runs = [FakeRun(number, 3.0, is_carried=False, others_share=0.5) for number in range(4)]
+    runs = [FakeRun(number, RUN_SECONDS, is_carried=False, others_share=0.5) for number in range(4)]
     left = iter(runs)
 
     assert runs[-1] == unspoilt(lambda: next(left), wait=lambda: None)
